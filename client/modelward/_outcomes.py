@@ -1,6 +1,7 @@
 """Convert arrays of predictions and labels to outcomes, in batches of the size of one call."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +26,16 @@ def to_outcomes(ids: Iterable[object], **columns: Any) -> list[Outcome]:
     names = id_texts(as_column(ids, "ids"))
     values = {field: _column(field, column, len(names)) for field, column in columns.items()}
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    return [_outcome(name, row) for name, row in zip(names, rows, strict=True)]
+    outcomes = [_outcome(name, row) for name, row in zip(names, rows, strict=True)]
+    return [
+        replace(one, probability=None) if one.prediction is None and columns["prediction"] is not None else one
+        for one in outcomes
+    ]
+
+
+def answered(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Leave out the rows with neither a prediction nor a label, unless all are so, which the server refuses."""
+    return [one for one in outcomes if one.prediction is not None or one.label is not None] or outcomes
 
 
 def times(predicted_at: Any, time: Any) -> Any:
@@ -66,12 +76,13 @@ def batches(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
         yield outcomes[start : start + BATCH]
 
 
-def total(recorded: Sequence[RecordedOutcomes]) -> RecordedOutcomes:
-    """Sum the results of several calls."""
+def total(recorded: Sequence[RecordedOutcomes], left_out: int) -> RecordedOutcomes:
+    """Sum the results of several calls, and the rows that were not sent."""
     return RecordedOutcomes(
         sum(one.predictions for one in recorded),
         sum(one.labels for one in recorded),
         sum(one.waiting for one in recorded),
+        left_out + sum(one.left_out for one in recorded),
     )
 
 

@@ -491,6 +491,8 @@ class RecordedOutcomes(Record):
     """Number of labels joined to a prediction."""
     waiting: int
     """Number of the sent labels that wait for their prediction."""
+    left_out: int = 0
+    """Number of rows with neither a prediction nor a label, which are not recorded."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -356,7 +356,7 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
         Outcome("p-1", prediction=0.0, probability=0.0, predicted_at=NOW),
     ),
     "label": (outcomes.outcome_to_proto, outcomes.outcome_from_proto, Outcome("p-1", label=0.0, labelled_at=NOW)),
-    "recorded": (outcomes.recorded_to_proto, outcomes.recorded_from_proto, RecordedOutcomes(3, 2, 1)),
+    "recorded": (outcomes.recorded_to_proto, outcomes.recorded_from_proto, RecordedOutcomes(3, 2, 1, 4)),
     "performance": (outcomes.performance_to_proto, outcomes.performance_from_proto, PERFORMANCE),
     "estimate": (
         outcomes.performance_to_proto,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -18,7 +19,9 @@ from modelward import (
     RecordedOutcomes,
     errors,
 )
+from modelward.v1 import common_pb2
 from modelward.v1 import drift_pb2 as pb
+from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from tests.support.clients import collect
 from tests.support.outcomes import ids_of, watched_alarm
 from tests.support.running_server import RunningServer
@@ -143,6 +146,42 @@ async def test_outcome_that_makes_no_sense_is_named(
     with pytest.raises(errors.InvalidField) as caught:
         await client.record_outcomes(version, ["a"], **columns)
     assert {violation.field for violation in caught.value.violations} == {field}
+
+
+async def test_rows_that_a_model_did_not_answer_are_left_out(client: AsyncClient, version: str) -> None:
+    nan, at = float("nan"), datetime(2026, 1, 5, tzinfo=UTC)
+    kept = await client.record_outcomes(
+        version,
+        ["a", "b", "c", "d"],
+        predictions=[1.0, nan, nan, None],
+        probabilities=[0.7, 0.6, nan, 0.5],
+        labels=[1, nan, 0, None],
+        time=[at] * 4,
+        group=["A", "B", "C", "D"],
+    )
+    assert kept == RecordedOutcomes(predictions=1, labels=1, waiting=1, left_out=2)
+    late = await client.record_outcomes(version, ["b", "c"], predictions=[1.0, 1.0], time=[at] * 2, group=["B", "C"])
+    assert late == RecordedOutcomes(predictions=2, labels=1, waiting=0)
+    for _ in range(2):  # What was left out may be sent again.
+        assert (await client.record_outcomes(version, ["e", "f"], predictions=[nan, 1])).left_out == 1
+    with pytest.raises(errors.InvalidField, match="neither prediction nor label"):
+        await client.record_outcomes(version, ["e", "f"], predictions=[nan, nan])
+
+
+async def test_nan_on_the_wire_is_a_missing_value(server: RunningServer, version: str) -> None:
+    ref = common_pb2.ModelVersionRef(model=version.partition("/")[0], version=1)
+    nan = float("nan")
+    sent = [
+        pb.Outcome(prediction_id="a", prediction=nan, probability=0.5, group="A"),
+        pb.Outcome(prediction_id="b", prediction=nan, label=1.0),
+        pb.Outcome(prediction_id="c", prediction=1.0, probability=nan, label=nan),
+    ]
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        stub: Any = DriftServiceStub(channel)
+        kept = await stub.RecordOutcomes(pb.RecordOutcomesRequest(version=ref, outcomes=sent))
+        assert (kept.predictions, kept.labels, kept.waiting, kept.left_out) == (1, 0, 1, 1)
+        with pytest.raises(grpc.aio.AioRpcError, match="is NaN, and there is no other value"):
+            await stub.RecordOutcomes(pb.RecordOutcomesRequest(version=ref, outcomes=sent[:1]))
 
 
 async def test_ids_without_characters_or_with_a_nul_are_refused(client: AsyncClient, version: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_ref
-from modelward._outcomes import batches, times, to_outcomes, total
+from modelward._outcomes import answered, batches, times, to_outcomes, total
 from modelward.drift import Performance, RecordedOutcomes
 from modelward.paging import AsyncPager
 from modelward.shared.convert.common import ref_to_proto, span_to_proto
@@ -45,8 +45,9 @@ class AsyncOutcomes(AsyncConnection):
             version: the version that predicted, such as `"spx-trend/3"`.
             ids: an id for each prediction, shape (rows,), unique in the version: text, whole numbers (7, 7.0 and "7"
                 are the same), UUIDs, dates or times; none missing.
-            predictions: one value for each id, or a class as a whole number; None, NaN, `pd.NA` or masked where there
-                is none. A list, an array of shape (rows,) or (rows, 1), a pandas or polars Series, an Arrow array.
+            predictions: one value for each id, or a class as a whole number; None, NaN, `pd.NA` or masked where the
+                model did not answer. A list, an array of shape (rows,) or (rows, 1), a pandas or polars Series, an
+                Arrow array.
             probabilities: the predicted probability of each predicted class, from 0 to 1, for example
                 `predict_proba(X).max(axis=1)`; missing as for `predictions`.
             labels: the actual outcomes, where known; missing as for `predictions`.
@@ -61,12 +62,13 @@ class AsyncOutcomes(AsyncConnection):
             timeout: seconds for each of the calls involved; those of the client by default.
 
         Returns:
-            The numbers of new predictions, of labels joined to one, and of labels that wait for theirs.
+            The numbers of new predictions, of labels joined to one, of labels that wait for theirs, and of rows that
+            were left out because they have neither a prediction nor a label.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
             InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no zone,
-                a row has no value, or one that contradicts an earlier one; or a time and group are repeated.
+                no row has a value, or one contradicts an earlier one; or a time and group are repeated.
 
         Examples:
             >>> ids = ["order-1", "order-2"]
@@ -84,8 +86,8 @@ class AsyncOutcomes(AsyncConnection):
             labelled_at=labelled_at,
             group=group,
         )
-        recorded = []
-        for batch in batches(rows):
+        known, recorded = answered(rows), []
+        for batch in batches(known):
             request = pb.RecordOutcomesRequest(
                 version=ref_to_proto(as_ref(version)),
                 outcomes=map(outcome_to_proto, batch),
@@ -93,7 +95,7 @@ class AsyncOutcomes(AsyncConnection):
                 horizon=span_to_proto(horizon),
             )
             recorded.append(recorded_from_proto(await self._call(self._drift.RecordOutcomes, request, timeout)))
-        return total(recorded)
+        return total(recorded, len(rows) - len(known))
 
     def list_performance(
         self, version: AnyVersion, *, period: timedelta | None = None, horizon: timedelta | None = None

@@ -1786,7 +1786,9 @@ Global___RecordOutcomesRequest: _TypeAlias = RecordOutcomesRequest  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):
-    """A prediction, its label, or both. Either may be repeated, but not with different values."""
+    """A prediction, its label, or both. Either may be repeated, but not with different values. NaN is a value that is
+    missing: a model that did not answer.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1800,11 +1802,13 @@ class Outcome(_message.Message):
     prediction_id: _builtins.str
     """The id of the prediction; a delayed label is joined by it."""
     prediction: _builtins.float
-    """The predicted class or value. Its fourth power must be finite."""
+    """The predicted class or value, from -1e60 to 1e60: its fourth power must be finite. Without it, its probability, time
+    and group count for nothing.
+    """
     probability: _builtins.float
     """The predicted probability of the predicted class, from 0 to 1."""
     label: _builtins.float
-    """The label."""
+    """The label, from -1e60 to 1e60."""
     group: _builtins.str
     """The group of the prediction, such as its symbol. A pair of `predicted_at` and group must not repeat. Empty: none."""
     @_builtins.property
@@ -1854,22 +1858,26 @@ class RecordOutcomesResponse(_message.Message):
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     predictions: _builtins.int
     """Number of new predictions."""
     labels: _builtins.int
     """Number of labels that were joined with a prediction."""
     waiting: _builtins.int
     """Number of labels of this call whose prediction has not arrived yet."""
+    left_out: _builtins.int
+    """Number of outcomes of this call with neither a prediction nor a label, because it is NaN. They are not recorded."""
     def __init__(
         self,
         *,
         predictions: _builtins.int = ...,
         labels: _builtins.int = ...,
         waiting: _builtins.int = ...,
+        left_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "predictions", b"predictions", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "left_out", b"left_out", "predictions", b"predictions", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

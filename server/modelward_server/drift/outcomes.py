@@ -1,8 +1,10 @@
 """Outcomes: predictions and their later labels, joined by prediction id in any order of arrival."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
@@ -19,6 +21,11 @@ REQUIRED_FIELDS = {"probability": "prediction", "predicted_at": "prediction", "g
     "labelled_at": "label"
 }
 """Fields that require another field."""
+MAX_VALUE = 1e60
+"""Largest size of a prediction or label: its fourth power is finite."""
+VALUES = {"prediction": (-MAX_VALUE, MAX_VALUE), "probability": (0.0, 1.0), "label": (-MAX_VALUE, MAX_VALUE)}
+"""The least and the largest of each value."""
+EMPTY = "has neither prediction nor label; send one or both"
 MAX_VIOLATIONS = 20
 """Maximum number of violations reported for one call: the trailers have room for a few thousand bytes."""
 
@@ -32,28 +39,52 @@ def record_outcomes(
         ModelNotFound, VersionNotFound: the version does not exist.
         InvalidField: an outcome contradicts an earlier one of the same id, or has the time and group of another one.
     """
+    outcomes = [_without_nan(outcome) for outcome in outcomes]
     version_row(session, ref, lock=any(outcome.group for outcome in outcomes))
     before = _known(session, ref, {outcome.prediction_id for outcome in outcomes})
     after = _joined(before, outcomes, actor)
     _check_unique(session, ref, outcomes, after)
     _store(session, ref, before, after)
-    return _counted(before, after, {outcome.prediction_id for outcome in outcomes if outcome.label is not None})
+    labelled = {outcome.prediction_id for outcome in outcomes if outcome.label is not None}
+    return replace(_counted(before, after, labelled), left_out=sum(map(_is_empty, outcomes)))
 
 
 def check(outcomes: Iterable[Outcome]) -> None:
-    """Validate that outcomes are not empty and have all required fields.
+    """Validate that outcomes have all required fields and values within their limits, and that not all are empty.
 
     Raises:
         InvalidField: names at most `MAX_VIOLATIONS` invalid ones.
     """
+    outcomes = list(outcomes)
     violations = [violation for i, outcome in enumerate(outcomes) for violation in _defects(i, outcome)]
+    if not violations and all(_is_empty(_without_nan(outcome)) for outcome in outcomes):
+        field = "label" if outcomes[0].prediction is None else "prediction"
+        violations = [FieldViolation(f"outcomes[0].{field}", "is NaN, and there is no other value; send a number")]
     if violations:
         raise InvalidField(*violations[:MAX_VIOLATIONS])
 
 
+def _without_nan(outcome: Outcome) -> Outcome:
+    """Return an outcome with NaN as a value that is missing, with all that needs it."""
+    nan = [field for field in VALUES if (value := getattr(outcome, field)) is not None and math.isnan(value)]
+    if not nan:
+        return outcome
+    gone = {*nan, *(field for field, needed in REQUIRED_FIELDS.items() if needed in nan)}
+    values: dict[str, Any] = {field: "" if field == "group" else None for field in gone}
+    return replace(outcome, **values)
+
+
+def _is_empty(outcome: Outcome) -> bool:
+    return outcome.prediction is None and outcome.label is None
+
+
 def _defects(i: int, outcome: Outcome) -> Iterator[FieldViolation]:
-    if outcome.prediction is None and outcome.label is None:
-        yield FieldViolation(f"outcomes[{i}]", "has neither prediction nor label; send one or both")
+    if _is_empty(outcome):
+        yield FieldViolation(f"outcomes[{i}]", EMPTY)
+    for field, (least, most) in VALUES.items():
+        value = getattr(outcome, field)
+        if value is not None and not math.isnan(value) and not least <= value <= most:
+            yield FieldViolation(f"outcomes[{i}].{field}", f"is {value:g}; give a number from {least:g} to {most:g}")
     for field, needed in REQUIRED_FIELDS.items():
         if getattr(outcome, field) not in {None, ""} and getattr(outcome, needed) is None:
             yield FieldViolation(f"outcomes[{i}].{field}", f"requires {needed}; send both")
@@ -111,6 +142,8 @@ def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], actor: Acto
     after: dict[str, Outcome] = {}
     violations: list[FieldViolation] = []
     for i, outcome in enumerate(outcomes):
+        if _is_empty(outcome):
+            continue
         known = after.get(outcome.prediction_id) or before.get(outcome.prediction_id) or Outcome(outcome.prediction_id)
         violations += _contradictions(i, known, outcome)
         after[outcome.prediction_id] = _merged(known, outcome, actor)

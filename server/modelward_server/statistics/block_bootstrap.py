@@ -35,6 +35,8 @@ MAX_INDEPENDENT_LENGTH = 2.5
 """Block lengths up to this occur by chance for independent averages."""
 MIN_BLOCKS = 8
 """A block length that leaves fewer blocks cannot be distinguished from chance."""
+MAX_LEAST_BLOCK = 5.0
+"""The most times over which a panel is taken to depend on itself where it does not show it: days of a trading week."""
 MAX_ROWS_MEASURED = 20_000
 """Only the last rows, up to this number, are used to estimate the block length."""
 QUANTILES = (np.arange(256) + 0.5) / 256
@@ -218,6 +220,8 @@ class NullEstimator:
         self, series: Iterator[Floats] | list[Floats] | list[Ints], statistics: SegmentStatistics
     ) -> NullDistribution:
         block = dependence_length(reduced(np.asarray(one, np.float64), self.panel) for one in series)
+        if self.panel:
+            block = max(block, least_panel_block(self.rows))
         self.max_block = max(self.max_block, block)
         drawn = np.stack([statistics(bootstrap.segments(block)) for bootstrap in self.bootstraps], axis=1)
         if self.panel:
@@ -226,6 +230,16 @@ class NullEstimator:
         min_p_values = p_values(drawn).min(axis=0)
         self._p_values.append(1 - (1 - min_p_values) ** null.tests)
         return null
+
+
+def least_panel_block(times: int) -> float:
+    """Return the least block length of a panel, in times.
+
+    A short series shows less of its dependence than there is: of 60 days with an autocorrelation of 0.5 the estimate is
+    3.4 in the middle. The best length for that autocorrelation is 1.2 times the cube root of the number of times
+    (Politis and White, 2004), and no more than five times are taken for granted.
+    """
+    return min(1.2 * float(np.cbrt(times)), MAX_LEAST_BLOCK, times)
 
 
 def _dependence_series(ordered: Floats, ranks: Ints) -> Iterator[Floats]:

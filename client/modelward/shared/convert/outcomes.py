@@ -32,11 +32,16 @@ def outcome_from_proto(message: pb.Outcome) -> Outcome:
 
 
 def recorded_to_proto(recorded: RecordedOutcomes) -> pb.RecordOutcomesResponse:
-    return pb.RecordOutcomesResponse(predictions=recorded.predictions, labels=recorded.labels, waiting=recorded.waiting)
+    return pb.RecordOutcomesResponse(
+        predictions=recorded.predictions,
+        labels=recorded.labels,
+        waiting=recorded.waiting,
+        left_out=recorded.left_out,
+    )
 
 
 def recorded_from_proto(message: pb.RecordOutcomesResponse) -> RecordedOutcomes:
-    return RecordedOutcomes(message.predictions, message.labels, message.waiting)
+    return RecordedOutcomes(message.predictions, message.labels, message.waiting, message.left_out)
 
 
 def performance_to_proto(performance: Performance) -> pb.Performance:
