@@ -35,6 +35,7 @@ from tests.support.abtest_traffic import START, named, outcomes, register_two
 from tests.support.clients import as_async, collect
 from tests.support.running_server import RunningServer
 from tests.support.scale import examples
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -440,7 +441,7 @@ async def test_more_than_one_call_takes_travels_in_several(server: RunningServer
     async with AsyncClient(server.target) as client:
         versions = await register_two(as_async(client), name, tmp_path)
         test = await client.create_ab_test(name, versions, primary_metric="pnl_bps")
-        recorded = await client.record_ab_outcomes(test, outcomes(test, 10_500), timeout=60)
+        recorded = await client.record_ab_outcomes(test, outcomes(test, 10_500), timeout=PATIENCE_SECONDS)
         assert recorded.recorded == 10_500
         long = [replace(one, outcome_id=one.outcome_id.ljust(256, "x"), unit="u" * 256) for one in outcomes(test, 9000)]
-        assert (await client.record_ab_outcomes(test, long, timeout=60)).recorded == 9000
+        assert (await client.record_ab_outcomes(test, long, timeout=PATIENCE_SECONDS)).recorded == 9000

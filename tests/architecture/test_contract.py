@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parents[2]
 RELEASED = sorted((ROOT / "protos" / "released").glob("modelward-*.binpb"))[-1]
 
@@ -25,7 +27,7 @@ def differences(contract: FileDescriptorSet, folder: Path) -> list[str]:
     changed = folder / "changed.binpb"
     changed.write_bytes(contract.SerializeToString())
     command = ["buf", "breaking", str(changed), "--against", str(RELEASED), "--config", str(ROOT / "buf.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.stderr == ""
     assert done.returncode == (100 if done.stdout else 0)
     return done.stdout.splitlines()

@@ -18,6 +18,7 @@ from modelward.cli.completion import SECONDS, VARIABLE
 from tests.cli.conftest import NO_PROFILES
 from tests.support.misbehaving_server import misbehaving_server
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def offered(*words: str, **environment: str) -> list[str]:
@@ -97,7 +98,9 @@ def test_bash_completes_by_the_script_that_is_printed(sdk: Client, in_production
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "MODELWARD_SERVER": sdk.target, "XDG_CONFIG_HOME": NO_PROFILES}
     command = ["bash", "--norc", "-c", program]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "complete -o nosort -F _modelward_completion modelward",

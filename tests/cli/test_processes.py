@@ -15,6 +15,7 @@ from modelward_server.settings import Settings
 from tests.support.misbehaving_server import misbehaving_server
 from tests.support.ports import free_port
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system
 HEAVY = ("numpy", "pyarrow", "pydantic", "modelward_server", "sqlalchemy", "mlflow", "rich.progress")
@@ -23,7 +24,7 @@ HEAVY = ("numpy", "pyarrow", "pydantic", "modelward_server", "sqlalchemy", "mlfl
 def modelward(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-W", "error", "-m", "modelward", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=os.environ | environment
     )
 
 
@@ -38,7 +39,9 @@ def test_a_remote_command_imports_nothing_heavy(server: RunningServer) -> None:
         f"cli(['models', '--json', '--server', {server.target!r}], standalone_mode=False)\n"
         f"print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
     assert done.stderr.split() == []
 
 
@@ -52,7 +55,9 @@ def test_no_server_is_one_line_that_names_the_address() -> None:
 @pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "--json >&-", "| true"])
 def test_streams_that_are_closed_are_no_traceback(server: RunningServer, redirection: str) -> None:
     command = f"{sys.executable} -m modelward models --server {server.target} {redirection}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -67,14 +72,18 @@ def test_a_server_that_hangs_is_one_line_that_says_so() -> None:
 
 def test_a_reader_that_has_enough_is_no_error(server: RunningServer) -> None:
     command = f"{sys.executable} -m modelward audit export --server {server.target} | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_its_packages_it_says_what_to_install(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from modelward.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert done.returncode == 1
     assert done.stderr == "The command line needs an extra: pip install 'modelward[cli]'\n"
 
@@ -87,7 +96,9 @@ def test_without_the_servers_packages_it_says_what_to_install(command: str, miss
     program = f"import sys; sys.modules[{missing!r}] = None; from modelward.cli import main; main()"
     line = [sys.executable, "-c", program, *command.split()]
     environment = os.environ | {"MODELWARD_PORT": "0"}
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environment)
+    done = subprocess.run(
+        line, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, cwd=tmp_path, env=environment
+    )
     assert done.returncode == 1
     assert done.stderr == "this needs an extra: pip install 'modelward[server]'\n"
 
@@ -112,7 +123,7 @@ def test_serve_says_where_it_listens_and_ends_well_on_sigterm(tmp_path: Path) ->
         assert process.stdout is not None
         starting, line = process.stdout.readline(), process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        rest, errors = process.communicate(timeout=40)
+        rest, errors = process.communicate(timeout=PATIENCE_SECONDS)
     data = re.escape(str(tmp_path / "data"))
     assert re.fullmatch(rf"Modelward \S+ is starting, data in {data}\n", starting)
     assert re.fullmatch(rf"Modelward listens on 127\.0\.0\.1:\d+, data in {data}, MLflow at sqlite:///\S+\n", line)

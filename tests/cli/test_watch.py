@@ -15,7 +15,7 @@ import pytest
 from modelward import Client
 from tests.cli.conftest import NO_PROFILES
 from tests.support.flaky_proxy import FlakyProxy
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # Each is a process that runs until Ctrl-C.
 
@@ -40,12 +40,12 @@ class Watch:
             self.lines.put(line)
 
     def line(self) -> str:
-        return self.lines.get(timeout=20)
+        return self.lines.get(timeout=PATIENCE_SECONDS)
 
     def interrupted(self) -> str:
         """Type Ctrl-C, and return what the command then writes to standard error; fail unless it ends well."""
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(timeout=20) == 0
+        assert self.process.wait(timeout=PATIENCE_SECONDS) == 0
         self._reader.join()
         assert self.lines.empty()
         return self.process.stderr.read() if self.process.stderr else ""
@@ -144,7 +144,7 @@ def test_without_a_token_only_what_is_new_is_shown(sdk: Client, in_production: s
 def test_a_token_of_no_watch_is_one_line(start: Start) -> None:
     watch = start("--since", "no token")
     assert watch.line().startswith("time (UTC)")
-    assert watch.process.wait(timeout=20) == 1
+    assert watch.process.wait(timeout=PATIENCE_SECONDS) == 1
     assert watch.process.stderr
     [line] = watch.process.stderr.read().splitlines()
     assert "resume_token" in line

@@ -18,6 +18,7 @@ from modelward.cli import options
 from modelward.cli.commands import MODULES
 from tests.cli.conftest import Commands, columns
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Every list at every width.
 
@@ -89,7 +90,7 @@ class Shown:
 def shown(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Shown:
     weights = tmp_path_factory.mktemp("shown") / "model.bin"
     weights.write_bytes(b"weights")
-    with Client(server.target, actor="somebody-with-a-long-name", timeout=120) as client:
+    with Client(server.target, actor="somebody-with-a-long-name", timeout=PATIENCE_SECONDS) as client:
         return Shown(client, f"widths-{uuid4().hex}", weights)
 
 

@@ -8,6 +8,7 @@ import pytest
 from modelward import AsyncClient, Client
 from tests.support.clients import as_async
 from tests.support.misbehaving_server import MisbehavingServer, misbehaving_server
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def odd() -> Iterator[MisbehavingServer]:
 @pytest.fixture(params=["sync", "async"])
 async def asking(request: pytest.FixtureRequest, odd: MisbehavingServer) -> AsyncIterator[AsyncClient]:
     """A client of each kind, on the odd server."""
-    async with _client(request.param, odd.target, timeout=20) as client:
+    async with _client(request.param, odd.target, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

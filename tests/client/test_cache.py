@@ -23,6 +23,7 @@ from modelward.shared.manifest import manifest_digest
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.client.test_odd_downloads import file
 from tests.support.misbehaving_server import MisbehavingServer, misbehaving_server
+from tests.support.waiting import PATIENCE_SECONDS
 
 KINDS = ["sync", "async"]
 
@@ -51,7 +52,7 @@ def away(tmp_path: Path) -> str:
     with misbehaving_server() as odd:
         odd.has(file("data/f"), file("g"))
         odd.sends(b"x")
-        with Client(odd.target, timeout=20) as client, client.follow("m", cache=tmp_path / "cache"):
+        with Client(odd.target, timeout=PATIENCE_SECONDS) as client, client.follow("m", cache=tmp_path / "cache"):
             pass
         return odd.target
 
@@ -70,7 +71,7 @@ async def test_cache_is_for_nobody_else_whatever_the_umask(
     odd.sends(b"x")
     before = os.umask(umask)
     try:
-        await followed(kind, odd.target, tmp_path / "of" / "mine" / "cache", timeout=20)
+        await followed(kind, odd.target, tmp_path / "of" / "mine" / "cache", timeout=PATIENCE_SECONDS)
     finally:
         os.umask(before)
     modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (tmp_path / "of").rglob("*")}
@@ -80,7 +81,7 @@ async def test_cache_is_for_nobody_else_whatever_the_umask(
 def test_download_to_a_folder_of_ones_own_follows_the_umask(odd: MisbehavingServer, tmp_path: Path) -> None:
     odd.has(file("data/f"))
     odd.sends(b"x")
-    with Client(odd.target, timeout=20) as client:
+    with Client(odd.target, timeout=PATIENCE_SECONDS) as client:
         client.download("m/1", tmp_path / "copy")
     umask = os.umask(0o022)
     os.umask(umask)
@@ -217,7 +218,7 @@ def test_disk_that_takes_nothing_more_ends_no_following(
     monkeypatch.setattr(caching, "write_private", full)
     with (
         caplog.at_level(logging.WARNING),
-        Client(odd.target, timeout=20) as client,
+        Client(odd.target, timeout=PATIENCE_SECONDS) as client,
         client.follow("m", cache=tmp_path) as live,
     ):
         assert str(live.current.version) == "m/1"

@@ -32,6 +32,7 @@ from modelward_server.interceptors.validation import Validation
 from modelward_server.settings import Settings
 from tests.support.ports import free_port
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class _Failed(grpc.RpcError):
@@ -168,7 +169,7 @@ def test_call_waits_for_a_server_that_comes_up_late(tmp_path: Path, monkeypatch:
     settings = Settings(port=port, data_dir=tmp_path)
     timer = threading.Timer(0.5, lambda: started.append(RunningServer(settings)))
     timer.start()
-    with Client(f"127.0.0.1:{port}", timeout=120) as client:
+    with Client(f"127.0.0.1:{port}", timeout=PATIENCE_SECONDS) as client:
         assert client.create_model("spx").name == "spx"
     timer.join()
     started[0].stop()

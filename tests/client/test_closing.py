@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,9 @@ from modelward.v1 import lifecycle_pb2 as pb
 from tests.client.test_odd_answers import CALLS, collected, settled
 from tests.client.test_odd_downloads import file
 from tests.support.misbehaving_server import MisbehavingServer
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # Waits for connections to close.
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not come about in 8 s")
 
 
 def open_things() -> tuple[int, int]:
@@ -74,11 +66,11 @@ async def test_closing_ends_what_is_under_way(odd: MisbehavingServer, call: str)
     for name in ("GetModel", "WatchModels", "ExportAuditLog", "CompareModels", "DetectDriftStream", "Observe"):
         odd.answers[name] = lambda *_: odd.silence()
     with pytest.raises(errors.FailedPrecondition, match="the client is closed"):
-        await asyncio.to_thread(_close_under, odd, Client(odd.target, timeout=30), CALLS[call])
+        await asyncio.to_thread(_close_under, odd, Client(odd.target, timeout=PATIENCE_SECONDS), CALLS[call])
     odd.asked.clear()
-    client = AsyncClient(odd.target, timeout=30)
+    client = AsyncClient(odd.target, timeout=PATIENCE_SECONDS)
     waiting = asyncio.ensure_future(settled(CALLS[call](client)))
-    await asyncio.to_thread(wait_until, lambda: bool(odd.asked))
+    await asyncio.to_thread(eventually, lambda: bool(odd.asked))
     await client.close()
     with pytest.raises(errors.FailedPrecondition, match="the client is closed"):
         await waiting
@@ -86,11 +78,11 @@ async def test_closing_ends_what_is_under_way(odd: MisbehavingServer, call: str)
 
 async def test_task_that_is_cancelled_stays_cancelled(odd: MisbehavingServer) -> None:
     odd.answers["GetModel"] = odd.answers["WatchModels"] = lambda *_: odd.silence()
-    async with AsyncClient(odd.target, timeout=30) as client:
+    async with AsyncClient(odd.target, timeout=PATIENCE_SECONDS) as client:
         for call in ("get_model", "watch"):
             odd.asked.clear()
             waiting = asyncio.ensure_future(settled(CALLS[call](client)))
-            await asyncio.to_thread(wait_until, lambda: bool(odd.asked))
+            await asyncio.to_thread(eventually, lambda: bool(odd.asked))
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -98,7 +90,7 @@ async def test_task_that_is_cancelled_stays_cancelled(odd: MisbehavingServer) ->
 
 def _close_under(odd: MisbehavingServer, client: Client, call: Callable[[Any], Any]) -> None:
     def close() -> None:
-        wait_until(lambda: bool(odd.asked))
+        eventually(lambda: bool(odd.asked))
         client.close()
 
     closing = threading.Thread(target=close)
@@ -124,7 +116,7 @@ async def test_follower_that_cannot_start_leaves_nothing_open(
     before = open_things()
     for _ in range(5):
         await _try_following(kind, odd.target, load, tmp_path)
-    await asyncio.to_thread(wait_until, lambda: open_things() <= before)
+    await asyncio.to_thread(eventually, lambda: open_things() <= before)
 
 
 async def _try_following(kind: str, target: str, load: Any, folder: Path) -> None:
@@ -163,7 +155,7 @@ def test_clients_and_followers_that_are_never_used_leave_nothing_open(odd: Misbe
 def test_follower_may_be_entered_again(odd: MisbehavingServer, tmp_path: Path) -> None:
     odd.has(file("f"))
     odd.sends(b"x")
-    with Client(odd.target, timeout=20) as client:
+    with Client(odd.target, timeout=PATIENCE_SECONDS) as client:
         follower = client.follow("m", cache=tmp_path)
         for _ in range(2):
             with follower as live:
@@ -191,11 +183,11 @@ async def test_token_that_is_not_known_any_more_is_dropped(
     odd.sends(b"x")
     odd.answers["WatchModels"] = watch
     if kind == "async":
-        async with AsyncClient(odd.target, timeout=20) as client, client.follow("m", cache=tmp_path):
-            await asyncio.to_thread(wait_until, lambda: len(tokens) >= 3)
+        async with AsyncClient(odd.target, timeout=PATIENCE_SECONDS) as client, client.follow("m", cache=tmp_path):
+            await asyncio.to_thread(eventually, lambda: len(tokens) >= 3)
     else:
-        with Client(odd.target, timeout=20) as other, other.follow("m", cache=tmp_path):
-            await asyncio.to_thread(wait_until, lambda: len(tokens) >= 3)
+        with Client(odd.target, timeout=PATIENCE_SECONDS) as other, other.follow("m", cache=tmp_path):
+            await asyncio.to_thread(eventually, lambda: len(tokens) >= 3)
     assert tokens == ["", "old", ""]
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from modelward import AsyncClient, Client, errors
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.client.test_closing import open_things, wait_until
+from tests.client.test_closing import open_things
 from tests.support.misbehaving_server import MisbehavingServer
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ async def name_of(client: AsyncClient, name: str) -> str:
 
 
 def test_async_client_made_outside_a_loop_is_used_in_several_one_after_another(answering: MisbehavingServer) -> None:
-    client = AsyncClient(answering.target, timeout=20)
+    client = AsyncClient(answering.target, timeout=PATIENCE_SECONDS)
     assert [asyncio.run(name_of(client, name)) for name in ("a", "b", "c")] == ["a", "b", "c"]
     asyncio.run(client.close())
     with pytest.raises(errors.FailedPrecondition, match="the client is closed"):
@@ -36,17 +37,17 @@ def test_async_client_made_outside_a_loop_is_used_in_several_one_after_another(a
 
 def test_channels_of_loops_that_ended_leave_nothing_open(answering: MisbehavingServer) -> None:
     AsyncClient(answering.target)  # One that is never used opens nothing.
-    client = AsyncClient(answering.target, timeout=20)
+    client = AsyncClient(answering.target, timeout=PATIENCE_SECONDS)
     asyncio.run(name_of(client, "a"))
     before = open_things()
     for _ in range(5):
         asyncio.run(name_of(client, "a"))
     asyncio.run(client.close())
-    wait_until(lambda: open_things() <= before)
+    eventually(lambda: open_things() <= before)
 
 
 def test_async_client_that_another_loop_is_using_says_so(answering: MisbehavingServer) -> None:
-    client = AsyncClient(answering.target, timeout=20)
+    client = AsyncClient(answering.target, timeout=PATIENCE_SECONDS)
     used, done = threading.Event(), threading.Event()
 
     async def use() -> None:
@@ -68,7 +69,7 @@ def test_async_client_that_another_loop_is_using_says_so(answering: MisbehavingS
 
 
 def test_async_client_is_closed_by_its_block_in_whatever_loop_that_is(answering: MisbehavingServer) -> None:
-    client = AsyncClient(answering.target, timeout=20)
+    client = AsyncClient(answering.target, timeout=PATIENCE_SECONDS)
     asyncio.run(name_of(client, "a"))
 
     async def use() -> str:
@@ -80,7 +81,7 @@ def test_async_client_is_closed_by_its_block_in_whatever_loop_that_is(answering:
 
 def test_sync_client_made_in_one_thread_is_used_in_others(answering: MisbehavingServer) -> None:
     names: list[str] = []
-    with Client(answering.target, timeout=20) as client:
+    with Client(answering.target, timeout=PATIENCE_SECONDS) as client:
 
         async def use() -> None:
             names.append((await asyncio.to_thread(client.get_model, "a")).name)

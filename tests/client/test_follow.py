@@ -4,7 +4,6 @@ import asyncio
 import pickle
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,9 @@ from modelward import AsyncClient, Client, ModelVersion, PromotionPolicy, Rollou
 from modelward._sync.followed import FollowedModel
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.system  # Waits for versions to be swapped.
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread will bring about."""
-    for _ in range(400):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come about in 20 s")
 
 
 def _model(answer: int) -> DummyClassifier:
@@ -67,14 +58,14 @@ def test_follower_swaps_to_the_version_that_is_promoted(server: RunningServer, n
             first = live.current
             assert _answer(live) == 0
             _promote(client, name, _model(1))
-            _wait_until(lambda: live.current.version.version == 2)
+            eventually(lambda: live.current.version.version == 2)
             assert _answer(live) == 1
             assert first.model.predict(np.zeros((1, 1)))[0] == 0
-            _wait_until(lambda: client.get_rollout(name).engines[0].version == 2)
+            eventually(lambda: client.get_rollout(name).engines[0].version == 2)
             [engine] = client.get_rollout(name).engines
             assert (engine.engine, engine.state) == ("ny4-01", RolloutState.CONVERGED)
             client.rollback(name)
-            _wait_until(lambda: _answer(live) == 0)
+            eventually(lambda: _answer(live) == 0)
 
 
 async def test_async_follower_swaps_too(server: RunningServer, name: str, tmp_path: Path) -> None:
@@ -84,7 +75,7 @@ async def test_async_follower_swaps_too(server: RunningServer, name: str, tmp_pa
             async with client.follow(name, cache=tmp_path) as live:
                 assert live.current.version.version == 1
                 await asyncio.to_thread(_promote, other, name, _model(1))
-                await asyncio.to_thread(_wait_until, lambda: live.current.version.version == 2)
+                await asyncio.to_thread(eventually, lambda: live.current.version.version == 2)
                 assert live.current.model.predict(np.zeros((1, 1)))[0] == 1
 
 
@@ -93,11 +84,11 @@ def test_halt_is_seen_at_once_and_so_is_its_end(server: RunningServer, name: str
         _promote(client, name, _model(0))
         with client.follow(name, cache=tmp_path) as live:
             client.halt(name, reason="prices are wrong")
-            _wait_until(lambda: _raises(live, errors.ModelHalted))
+            eventually(lambda: _raises(live, errors.ModelHalted))
             with pytest.raises(errors.ModelHalted, match="prices are wrong"):
                 _ = live.current
             client.resume(name)
-            _wait_until(lambda: not _raises(live, errors.ModelHalted))
+            eventually(lambda: not _raises(live, errors.ModelHalted))
             assert _answer(live) == 0
 
 
@@ -106,7 +97,7 @@ def test_archiving_what_is_followed_leaves_nothing_to_use(server: RunningServer,
         _promote(client, name, _model(0))
         with client.follow(name, cache=tmp_path) as live:
             client.promote(f"{name}/1", to="archived")
-            _wait_until(lambda: _raises(live, errors.NothingResolved))
+            eventually(lambda: _raises(live, errors.NothingResolved))
 
 
 def test_file_of_another_format_is_followed_as_files(server: RunningServer, name: str, tmp_path: Path) -> None:
@@ -154,7 +145,7 @@ def test_a_version_that_cannot_be_loaded_never_replaces_one_that_works(
         ) as live:
             assert live.error is None
             _promote(client, name, tmp_path / "weights.bin")
-            _wait_until(lambda: client.get_rollout(name).engines[0].state is RolloutState.FAILED)
+            eventually(lambda: client.get_rollout(name).engines[0].state is RolloutState.FAILED)
             [engine] = client.get_rollout(name).engines
             assert (engine.version, engine.failure and engine.failure.version) == (1, 2)
             assert engine.failure
@@ -165,7 +156,7 @@ def test_a_version_that_cannot_be_loaded_never_replaces_one_that_works(
             assert [number for number, _ in failures] == [2]
             assert len([record for record in caplog.records if "could not be loaded" in record.message]) == 1
             _promote(client, name, _model(1))
-            _wait_until(lambda: live.current.version.version == 3 and _converged(client, name))
+            eventually(lambda: live.current.version.version == 3 and _converged(client, name))
             assert (live.error, _answer(live), swaps) == (None, 1, [1, 3])
             [engine] = client.get_rollout(name).engines
             assert engine.failure is None
@@ -186,10 +177,10 @@ def test_a_version_that_fails_to_load_at_first_is_tried_again_until_it_loads(
         _promote(client, name, _model(0))
         with client.follow(name, cache=tmp_path, load=load) as live:
             _promote(client, name, _model(1))
-            _wait_until(lambda: isinstance(live.error, ImportError))
+            eventually(lambda: isinstance(live.error, ImportError))
             client.log_metrics(f"{name}/2", {"accuracy": 0.5})  # An event is no reason to try earlier.
             assert live.current.model == "model 1"
-            _wait_until(lambda: live.current.model == "model 2")
+            eventually(lambda: live.current.model == "model 2")
             assert (live.error, attempts) == (None, [1, 2, 2, 2])
 
 
@@ -203,9 +194,9 @@ def test_rolling_back_what_cannot_be_loaded_ends_the_failure(server: RunningServ
         _promote(client, name, _model(0))
         with client.follow(name, cache=tmp_path, load=load, engine="ny4-01") as live:
             _promote(client, name, _model(1))
-            _wait_until(lambda: isinstance(live.error, RuntimeError))
+            eventually(lambda: isinstance(live.error, RuntimeError))
             client.rollback(name)
-            _wait_until(lambda: live.error is None and _converged(client, name))
+            eventually(lambda: live.error is None and _converged(client, name))
             assert live.current.version.version == 1
 
 
@@ -223,9 +214,9 @@ def test_an_engine_that_restarts_uses_the_last_version_that_it_could_load(
             assert (_answer(live), live.current.version.version) == (0, 1)
             assert isinstance(live.error, errors.FormatNotExecutable)
             client.halt(name, reason="prices are wrong")
-            _wait_until(lambda: _raises(live, errors.ModelHalted))
+            eventually(lambda: _raises(live, errors.ModelHalted))
             client.resume(name)  # What was used before a halt is not used after it.
-            _wait_until(lambda: _raises(live, errors.FormatNotExecutable))
+            eventually(lambda: _raises(live, errors.FormatNotExecutable))
         with pytest.raises(errors.FormatNotExecutable), client.follow(name, cache=cache):
             pass
 
@@ -237,10 +228,10 @@ async def test_an_async_follower_keeps_what_works_too(server: RunningServer, nam
             await asyncio.to_thread(_promote, other, name, _model(0))
             async with client.follow(name, cache=tmp_path / "cache") as live:
                 await asyncio.to_thread(_promote, other, name, tmp_path / "model.pkl")
-                await asyncio.to_thread(_wait_until, lambda: live.error is not None)
+                await asyncio.to_thread(eventually, lambda: live.error is not None)
                 assert live.current.version.version == 1
                 await asyncio.to_thread(_promote, other, name, _model(1))
-                await asyncio.to_thread(_wait_until, lambda: live.current.version.version == 3)
+                await asyncio.to_thread(eventually, lambda: live.current.version.version == 3)
                 assert live.error is None
 
 
@@ -268,15 +259,15 @@ def test_many_models_are_followed_on_one_connection_by_a_handful_of_threads(
             assert sum(thread.name.startswith("modelward-follow") for thread in threading.enumerate()) <= 6
             for one in names[:4]:
                 _weights(client, tmp_path, one, 2)
-            _wait_until(lambda: [live[one].current.version.version for one in names] == [2, 1, 2, 2, 1, 1, 1])
-            _wait_until(lambda: isinstance(live[names[1]].error, ImportError))
-            _wait_until(lambda: client.get_rollout(names[1]).engines[0].state is RolloutState.FAILED)
-            _wait_until(lambda: _converged(client, names[3]))
+            eventually(lambda: [live[one].current.version.version for one in names] == [2, 1, 2, 2, 1, 1, 1])
+            eventually(lambda: isinstance(live[names[1]].error, ImportError))
+            eventually(lambda: client.get_rollout(names[1]).engines[0].state is RolloutState.FAILED)
+            eventually(lambda: _converged(client, names[3]))
             assert [one for one in names if live[one].error] == [names[1]]
             _weights(client, tmp_path, names[1], 3)
-            _wait_until(lambda: live[names[1]].current.version.version == 3 and live[names[1]].error is None)
+            eventually(lambda: live[names[1]].current.version.version == 3 and live[names[1]].error is None)
             client.halt(names[0], reason="prices are wrong")
-            _wait_until(lambda: _raises(live[names[0]], errors.ModelHalted))
+            eventually(lambda: _raises(live[names[0]], errors.ModelHalted))
             assert live[names[2]].current.version.version == 2
         assert len([record for record in caplog.records if "could not be loaded" in record.message]) == 1
         with pytest.raises(errors.ModelNotFound), client.follow_many([*names, f"{name}-9"], cache=tmp_path / "cache"):
@@ -291,7 +282,7 @@ def test_a_prefix_follows_models_that_are_created_later_too(server: RunningServe
             assert list(live) == []
             _weights(client, tmp_path, f"{name}-3", 1)
             _weights(client, tmp_path, name, 1)
-            _wait_until(lambda: len(live) == 1 and not _raises(live[f"{name}-3"], errors.NothingResolved))
+            eventually(lambda: len(live) == 1 and not _raises(live[f"{name}-3"], errors.NothingResolved))
             assert live[f"{name}-3"].current.model == f"weights 1 of {name}-3"
         with client.follow_many(prefix=name, cache=tmp_path / "cache", load=_read) as live:
             assert list(live) == [name, f"{name}-3"]
@@ -306,8 +297,8 @@ async def test_many_models_are_followed_on_an_event_loop_too(server: RunningServ
             async with client.follow_many(names, cache=tmp_path / "cache", load=_read) as live:
                 for one in names:
                     await asyncio.to_thread(_weights, other, tmp_path, one, 2)
-                await asyncio.to_thread(_wait_until, lambda: live[names[0]].current.version.version == 2)
-                await asyncio.to_thread(_wait_until, lambda: live[names[1]].error is not None)
+                await asyncio.to_thread(eventually, lambda: live[names[0]].current.version.version == 2)
+                await asyncio.to_thread(eventually, lambda: live[names[1]].error is not None)
                 assert live[names[0]].error is None
 
 
@@ -330,9 +321,9 @@ def test_many_models_keep_working_while_the_server_is_away(tmp_path: Path) -> No
                 with Client(running.target) as other:
                     _weights(other, tmp_path, "a-0", 2)
                     _weights(other, tmp_path, "a-2", 1)
-                _wait_until(lambda: live["a-0"].current.version.version == 2)
-                _wait_until(lambda: not _raises(started["a-2"], errors.Unavailable))
-                _wait_until(lambda: not _raises(started["a-2"], errors.NothingResolved))
+                eventually(lambda: live["a-0"].current.version.version == 2)
+                eventually(lambda: not _raises(started["a-2"], errors.Unavailable))
+                eventually(lambda: not _raises(started["a-2"], errors.NothingResolved))
                 assert started["a-2"].current.version.version == 1
         running.stop()
 
@@ -371,7 +362,7 @@ def test_engine_keeps_working_and_starts_while_the_server_is_away(tmp_path: Path
             former,
         ):
             running.stop()
-            _wait_until(lambda: _raises(strict, errors.Unavailable) and _raises(former, errors.Unavailable))
+            eventually(lambda: _raises(strict, errors.Unavailable) and _raises(former, errors.Unavailable))
             assert _answer(live) == 0
             with client.follow("spx", cache=cache) as started:
                 assert _answer(started) == 0
@@ -383,8 +374,8 @@ def test_engine_keeps_working_and_starts_while_the_server_is_away(tmp_path: Path
             running = RunningServer(again)
             with Client(running.target) as other:
                 _promote(other, "spx", _model(1))
-            _wait_until(lambda: _answer(live) == 1)
-            _wait_until(lambda: not _raises(strict, errors.Unavailable) and _answer(strict) == 1)
+            eventually(lambda: _answer(live) == 1)
+            eventually(lambda: not _raises(strict, errors.Unavailable) and _answer(strict) == 1)
     running.stop()
 
 

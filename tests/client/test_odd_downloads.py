@@ -14,6 +14,7 @@ from modelward import ArtifactFile, AsyncClient, Client, errors
 from modelward.shared import manifest
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.support.misbehaving_server import MisbehavingServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Waits for streams that bring nothing.
 
@@ -243,7 +244,7 @@ class followed:  # noqa: N801 - used as a function
     """Enter a follower of the async client; what it raises then is what one gets."""
 
     def __init__(self, target: str, cache: Path) -> None:
-        self._client = AsyncClient(target, timeout=20)
+        self._client = AsyncClient(target, timeout=PATIENCE_SECONDS)
         self._cache = cache
 
     async def __aenter__(self) -> Any:

@@ -12,6 +12,7 @@ from modelward import AsyncClient, Client, Model, errors
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.support.misbehaving_server import MisbehavingServer
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 NAMES = [f"m-{number}<script>" for number in range(25)]
 PAGE = 10
@@ -35,7 +36,7 @@ def pages(odd: MisbehavingServer) -> list[str]:
 
 @pytest.fixture
 def client(odd: MisbehavingServer) -> Iterator[Client]:
-    with Client(odd.target, timeout=20) as client:
+    with Client(odd.target, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
@@ -114,7 +115,7 @@ def test_list_of_a_closed_client_has_no_length(client: Client, odd: MisbehavingS
 
 
 async def test_async_list_is_iterated_page_by_page(odd: MisbehavingServer, pages: list[str]) -> None:
-    async with AsyncClient(odd.target, timeout=20) as client:
+    async with AsyncClient(odd.target, timeout=PATIENCE_SECONDS) as client:
         async for model in client.list_models():
             assert model.name == NAMES[0]
             break
@@ -123,7 +124,7 @@ async def test_async_list_is_iterated_page_by_page(odd: MisbehavingServer, pages
 
 
 async def test_async_list_is_a_sequence_once_it_was_awaited(odd: MisbehavingServer, pages: list[str]) -> None:
-    async with AsyncClient(odd.target, timeout=20) as client:
+    async with AsyncClient(odd.target, timeout=PATIENCE_SECONDS) as client:
         models = await client.list_models()
         assert (len(models), models[0].name, models[-1].name, names(models[:2])) == (25, *NAMES[::24], NAMES[:2])
         assert names(list(models)) == [model.name async for model in models] == NAMES
@@ -135,7 +136,7 @@ async def test_async_list_is_a_sequence_once_it_was_awaited(odd: MisbehavingServ
 
 
 async def test_async_list_that_two_tasks_await_has_each_item_once(odd: MisbehavingServer, pages: list[str]) -> None:
-    async with AsyncClient(odd.target, timeout=20) as client:
+    async with AsyncClient(odd.target, timeout=PATIENCE_SECONDS) as client:
         models = client.list_models()
 
         async def wait() -> int:
@@ -145,7 +146,7 @@ async def test_async_list_that_two_tasks_await_has_each_item_once(odd: Misbehavi
 
 
 async def test_async_list_says_that_it_must_be_awaited(odd: MisbehavingServer, pages: list[str]) -> None:
-    async with AsyncClient(odd.target, timeout=20) as client:
+    async with AsyncClient(odd.target, timeout=PATIENCE_SECONDS) as client:
         models = client.list_models()
         uses: list[Callable[[Any], Any]] = [len, bool, list, lambda found: found[0], lambda found: found.to_pandas()]
         for use in uses:

@@ -21,6 +21,7 @@ from modelward_server.statistics.quantiles import quantile
 from tests.support.clients import as_async
 from tests.support.comparison_models import SKOPS, crashing, endless, features, labels, saved
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Runs models in processes.
 
@@ -56,23 +57,24 @@ async def test_versions_are_timed_in_turns_and_the_quicker_one_is_seen(client: A
 
 @pytest.fixture
 async def strict(server: RunningServer, tmp_path: Path) -> AsyncIterator[AsyncClient]:
-    """A client of a server whose models may take four seconds."""
+    """A client of a server whose models may take eight seconds."""
     from modelward_server.app import App
 
-    app = App(Settings(data_dir=tmp_path, port=0, sandbox_seconds=4))
+    app = App(Settings(data_dir=tmp_path, port=0, sandbox_seconds=8))
     port = await app.start()
     async with AsyncClient(f"127.0.0.1:{port}") as client:
         yield as_async(client)
     await app.stop()
 
 
+@pytest.mark.system  # Waits for a model that hangs.
 async def test_a_model_that_goes_wild_is_its_own_row(strict: AsyncClient, name: str) -> None:
     for model in (quick(), endless(), crashing()):
         await strict.register(name, model)
     fine, hung, crashed = await strict.benchmark([f"{name}/{n}" for n in (1, 2, 3)], DATA, batch_rows=[1], seconds=0.2)
     assert not fine.failure
     assert fine[1].calls > 0
-    assert hung.failure == "was stopped after 4 s, the time limit"
+    assert hung.failure == "was stopped after 8 s, the time limit"
     assert hung.batches == ()
     assert "SIGSEGV" in crashed.failure
     with pytest.raises(errors.ModelFailed, match="no version answered"):
@@ -135,4 +137,4 @@ async def test_a_version_that_hangs_is_ended_before_the_others_are_timed(tmp_pat
             timing = VersionTiming(SKOPS, process, limits, {1: []})
             await timing.begin()
             assert timing.failure == "was stopped after 3 s, the time limit"
-            assert await asyncio.wait_for(process.ended(), 5) == -signal.SIGKILL
+            assert await asyncio.wait_for(process.ended(), PATIENCE_SECONDS) == -signal.SIGKILL

@@ -18,6 +18,7 @@ from modelward_server.comparison.cluster import _joined
 from modelward_server.sandbox.sandbox import Run
 from tests.support.comparison_models import SKOPS, crashing
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 RANDOM = np.random.default_rng(3)
 FEATURES = RANDOM.normal(size=(2000, 2))
@@ -45,7 +46,10 @@ def clients(folder: Path) -> Iterator[tuple[Client, Client]]:
         scheduler = {"MODELWARD_DASK_SCHEDULER": cluster.scheduler_address}
         clustered = ForkedServer(folder / "clustered", folder / "clustered.log", env=env | scheduler)
         alone = ForkedServer(folder / "alone", folder / "alone.log", env=env)
-        with Client(clustered.target, timeout=300) as one, Client(alone.target, timeout=300) as other:
+        with (
+            Client(clustered.target, timeout=PATIENCE_SECONDS) as one,
+            Client(alone.target, timeout=PATIENCE_SECONDS) as other,
+        ):
             for client in (one, other):
                 client.register("spx", LogisticRegression().fit(FEATURES, TRUTH))
                 client.register("spx", LogisticRegression().fit(FEATURES[:, ::-1] * 0.1, TRUTH))

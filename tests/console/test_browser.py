@@ -15,13 +15,14 @@ from tests.security.test_tokens import token_of
 from tests.support.chromium import CHROMIUM, NOT_INSTALLED, running_chromium
 from tests.support.console_states import REGISTRY_PAGES, WORST, Wrong, pages_of
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason=NOT_INSTALLED)]
 
 PAGES = REGISTRY_PAGES | pages_of(WORST, 2)
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 """What axe tries: levels A and AA of WCAG 2.2."""
-SOON = 5000
+SOON = 1000 * PATIENCE_SECONDS
 """Milliseconds in which an open page follows a change; a second or so, but for what else the machine does."""
 SHOWN = ("status of 404", "status of 409")
 """What the browser says of the pages that show an error."""

@@ -21,6 +21,7 @@ from modelward_server.console.pages import compare
 from tests.console.conftest import ADDRESS, browsing, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 HOSTILE = "<script>alert(1)</script>"
 ORIGIN = {"origin": ADDRESS}
@@ -223,4 +224,4 @@ async def test_of_one_user_only_so_many_run_and_they_end_with_the_session(browse
         runs.check_room()
     await asyncio.sleep(0)
     runs.end()
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), PATIENCE_SECONDS)

@@ -24,6 +24,7 @@ from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.abtest_traffic import register_two
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Waits for changes.
 
@@ -48,9 +49,9 @@ async def test_a_page_that_opens_after_a_watch_has_ended_is_told_of_changes() ->
     live = Live(client, lambda: ends.append("ended"))
     told: asyncio.Queue[ModelEvent | None] = asyncio.Queue()
     with live.telling(told.put_nowait):
-        assert await asyncio.wait_for(told.get(), 10) is None
+        assert await asyncio.wait_for(told.get(), PATIENCE_SECONDS) is None
         with live.telling(told.put_nowait):  # While the first one has not left yet.
-            event = await asyncio.wait_for(told.get(), 10)
+            event = await asyncio.wait_for(told.get(), PATIENCE_SECONDS)
             assert event
             assert (event.model, client.watches, ends) == ("spx", 2, ["ended"])
 
@@ -63,7 +64,7 @@ class Opened:
 
     async def next(self) -> str:
         """Return the page as it is sent next."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not (event := (await anext(self._events)).decode()).startswith("data:"):
                 pass
         return event
@@ -76,7 +77,7 @@ class Opened:
 
     async def end(self) -> None:
         """Wait until it is ended by the console."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             async for _ in self._events:
                 pass
 
@@ -88,7 +89,7 @@ async def opened(app: Starlette, page: str, cookie: str = "") -> AsyncIterator[O
     query = str(httpx.QueryParams({"page": page})).encode()
     scope = {"type": "http", "method": "GET", "path": "/events", "query_string": query, "headers": headers, "app": app}
     answer: Any = await application._events(Request(scope))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         try:
             yield Opened(answer.body_iterator)
         finally:

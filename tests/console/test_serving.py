@@ -8,6 +8,7 @@ import pytest
 from modelward import AsyncClient
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Starts servers.
 
@@ -44,7 +45,7 @@ async def test_an_open_page_is_told_of_a_change_and_the_server_stops_nevertheles
     address = f"http://127.0.0.1:{running.app.console.port}"
     async with (
         AsyncClient(running.target) as client,
-        httpx.AsyncClient(base_url=address, timeout=20) as browser,
+        httpx.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS) as browser,
         browser.stream("GET", "/events?page=/") as events,
     ):
         lines = events.aiter_lines()

@@ -14,6 +14,7 @@ import pytest
 from modelward import Client
 from modelward.demo import run
 from modelward.demo.server import ServerFailedError, running_server
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system
 
@@ -40,7 +41,7 @@ def test_a_demo_that_is_told_to_stop_leaves_no_server_and_no_folder(tmp_path: Pa
         target = _told_target(demo)
         assert _answers(target)
         demo.terminate()
-        demo.communicate(timeout=60)
+        demo.communicate(timeout=PATIENCE_SECONDS)
     assert demo.returncode == 128 + signal.SIGTERM
     assert not _answers(target)
     assert not list(tmp_path.glob("modelward-demo-*"))

@@ -25,6 +25,7 @@ from modelward_server.drift.sample import LiveSample
 from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.parquet_process import open_parquet
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system
 
@@ -70,7 +71,7 @@ def _served(folder: Path, name: str, scheduler: str) -> ForkedServer:
 def client(folder: Path, scheduler: str) -> Iterator[Client]:
     """A client of a server that has a cluster."""
     served = _served(folder, "clustered", scheduler)
-    with Client(served.target, timeout=300) as client:
+    with Client(served.target, timeout=PATIENCE_SECONDS) as client:
         yield client
     served.stop()
 
@@ -106,14 +107,14 @@ def test_folder_is_judged_by_all_of_its_files(client: Client, folder: Path) -> N
 
 def test_cluster_that_is_away_is_an_unavailable_store(folder: Path) -> None:
     served = _served(folder, "alone", "tcp://127.0.0.1:1")
-    with Client(served.target, timeout=300) as client:
+    with Client(served.target, timeout=PATIENCE_SECONDS) as client:
         version = _version(client, folder)
     asked = pb.DetectDriftRequest(data=Dataset(uri=(folder / "live").as_uri()))
     asked.version.model, asked.version.version = version.model, version.version
     with grpc.insecure_channel(served.target) as channel:
         stub: Any = DriftServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
-            stub.DetectDrift(asked, timeout=60)
+            stub.DetectDrift(asked, timeout=PATIENCE_SECONDS)
     error = error_of(refused.value)
     assert isinstance(error, StoreUnavailable)
     assert "dask scheduler" in str(error)

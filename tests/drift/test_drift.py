@@ -17,6 +17,7 @@ from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from tests.support.clients import collect
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 RANDOM = np.random.default_rng(2008)
 TRAINING = pd.DataFrame(
@@ -287,7 +288,7 @@ def test_stream_that_is_sent_again_with_other_rows_under_one_id_is_refused(
     def send(data: Any) -> Any:
         parts = [pb.DetectDriftStreamRequest(header=header)]
         parts += [pb.DetectDriftStreamRequest(arrow_ipc=part) for part in to_arrow(to_columns(data))]
-        return stub.DetectDriftStream(iter(parts), timeout=30).report
+        return stub.DetectDriftStream(iter(parts), timeout=PATIENCE_SECONDS).report
 
     assert send(SAME).report_id == send(SAME).report_id
     with pytest.raises(grpc.RpcError) as refused:

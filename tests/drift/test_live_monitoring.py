@@ -25,6 +25,7 @@ from tests.support.clients import collect
 from tests.support.forked_server import ForkedServer
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.system.conftest import serve  # noqa: F401 - the fixture
 
 pytestmark = pytest.mark.system  # Takes seconds.
@@ -166,7 +167,7 @@ def _talk(target: str, version: str, *numbers: int) -> list[pb.ObserveResponse]:
     parts += [pb.ObserveRequest(batch=pb.ObserveBatch(number=n, data=to_dataset(calm(60)))) for n in numbers]
     with grpc.insecure_channel(target) as channel:
         stub: Any = DriftServiceStub(channel)
-        return list(stub.Observe(iter(parts), timeout=30))
+        return list(stub.Observe(iter(parts), timeout=PATIENCE_SECONDS))
 
 
 async def test_batch_that_comes_again_is_taken_once(client: AsyncClient, server: RunningServer, version: str) -> None:
@@ -182,7 +183,7 @@ async def test_rows_that_were_read_under_a_replaced_reference_are_refused(
     parts.put(pb.ObserveRequest(header=header))
     with grpc.insecure_channel(server.target) as channel:
         stub: Any = DriftServiceStub(channel)
-        call = stub.Observe(iter(parts.get, None), timeout=30)
+        call = stub.Observe(iter(parts.get, None), timeout=PATIENCE_SECONDS)
         assert (await asyncio.to_thread(next, call)).acknowledged == 0
         await client.set_reference(version, {"ret": np.round(TRAINING["ret"]).astype(str), "venue": TRAINING["venue"]})
         parts.put(pb.ObserveRequest(batch=pb.ObserveBatch(number=1, data=to_dataset(calm(60)))))

@@ -18,6 +18,7 @@ from modelward_server.storage import audit
 from tests.support.abtest_traffic import named
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test replays a whole history.
 
@@ -65,7 +66,7 @@ class Registry:
 @pytest.fixture
 def registry(tmp_path: Path, database_url: str, postgres_or_file: str) -> Iterator[Registry]:
     server = RunningServer(Settings(port=0, data_dir=tmp_path / "data", database_url=postgres_or_file))
-    with Client(server.target, actor="ada", timeout=60) as client:
+    with Client(server.target, actor="ada", timeout=PATIENCE_SECONDS) as client:
         registry = Registry(server, client)
         registry.fill(tmp_path)
         yield registry

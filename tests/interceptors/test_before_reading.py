@@ -30,6 +30,7 @@ from tests.security.test_tokens import token_of
 from tests.support.forked_server import ForkedServer
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
+from tests.support.waiting import PATIENCE_SECONDS
 
 MESSAGES, AT_ONCE, MEGABYTES = (1_000, 32, 60) if FULL else (48, 32, 60)
 MAX_GROWTH_MB = 200
@@ -70,7 +71,7 @@ def silent(channel: grpc.Channel, method: str, metadata: tuple[tuple[str, str], 
     opened: Any = channel.stream_stream(method)
     hold = threading.Event()
     try:
-        return refused(opened(iter(lambda: hold.wait() or b"", b""), timeout=20, metadata=metadata))
+        return refused(opened(iter(lambda: hold.wait() or b"", b""), timeout=PATIENCE_SECONDS, metadata=metadata))
     finally:
         hold.set()
 
@@ -94,7 +95,7 @@ def test_a_call_that_sends_no_message_is_told_so(guarded: RunningServer, viewer:
     with grpc.insecure_channel(guarded.target) as channel:
         for method in ("LifecycleService/GetModel", "LifecycleService/WatchModels"):
             opened: Any = channel.stream_stream(f"/modelward.v1.{method}")
-            error = error_of(refused(opened(iter(()), timeout=20, metadata=proof(viewer))))
+            error = error_of(refused(opened(iter(()), timeout=PATIENCE_SECONDS, metadata=proof(viewer))))
             assert isinstance(error, errors.InvalidField)
             assert "send one message" in str(error)
 
@@ -127,10 +128,10 @@ def test_a_message_over_the_limit_is_not_parsed(
     with grpc.insecure_channel(guarded.target) as channel:
         call: Any = channel.unary_unary("/modelward.v1.LifecycleService/GetModel")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff" * ((4 << 20) + 1), timeout=20, metadata=proof(viewer))
+            call(b"\xff" * ((4 << 20) + 1), timeout=PATIENCE_SECONDS, metadata=proof(viewer))
         assert isinstance(error_of(caught.value), errors.MessageTooLarge)
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff" * 100, timeout=20, metadata=proof(viewer))
+            call(b"\xff" * 100, timeout=PATIENCE_SECONDS, metadata=proof(viewer))
         assert isinstance(error_of(caught.value), errors.InvalidField)
 
 
@@ -142,7 +143,7 @@ def test_compressed_requests_are_read_as_far_as_plain_ones(
         stub = LifecycleServiceStub(channel)
         assert not stub.ListModels(pb.ListModelsRequest(), metadata=proof(viewer)).models
         with pytest.raises(grpc.RpcError) as caught:
-            stub.GetModel(pb.GetModelRequest(model="m" * (64 << 20)), timeout=60, metadata=proof(viewer))
+            stub.GetModel(pb.GetModelRequest(model="m" * (64 << 20)), timeout=PATIENCE_SECONDS, metadata=proof(viewer))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -154,7 +155,7 @@ def test_a_stream_that_a_message_breaks_is_not_taken_for_a_whole_one(
     header = pb.UploadBlobsRequest(header=pb.BlobHeader(sha256=hashlib.sha256(content).hexdigest(), size_bytes=100))
     sent = [header, pb.UploadBlobsRequest(chunk=content), pb.UploadBlobsRequest(chunk=b"x" * (6 << 20))]
     with grpc.insecure_channel(guarded.target) as channel, pytest.raises(grpc.RpcError) as caught:
-        LifecycleServiceStub(channel).UploadBlobs(iter(sent), timeout=20, metadata=proof(token))
+        LifecycleServiceStub(channel).UploadBlobs(iter(sent), timeout=PATIENCE_SECONDS, metadata=proof(token))
     assert isinstance(error_of(caught.value), errors.MessageTooLarge)
 
 
@@ -165,7 +166,7 @@ def alive(*kinds: type) -> Counter[str]:
 
 def left(before: Counter[str], *kinds: type) -> Counter[str]:
     """Return what is more than before, when the server has left the calls, which clients may know of earlier."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (more := alive(*kinds) - before) and time.monotonic() < deadline:
         time.sleep(0.01)
     return more
@@ -190,7 +191,7 @@ async def test_errors_and_their_requests_are_gone_without_a_collection(guarded: 
             for name, data, metadata in raw * 5:
                 call: Any = channel.unary_stream(f"/modelward.v1.{name}")
                 with pytest.raises(grpc.RpcError):
-                    [answer async for answer in call(data, metadata=metadata, timeout=20)]
+                    [answer async for answer in call(data, metadata=metadata, timeout=PATIENCE_SECONDS)]
         assert await asyncio.to_thread(left, before, *kinds) == Counter()
     finally:
         gc.enable()
@@ -213,7 +214,7 @@ def flood(server: ForkedServer, method: str, metadata: tuple[tuple[str, str], ..
             call: Any = channel.unary_unary(method)
             while next(left) < MESSAGES:
                 with pytest.raises(grpc.RpcError) as caught:
-                    call(payload, metadata=metadata, timeout=300)
+                    call(payload, metadata=metadata, timeout=PATIENCE_SECONDS)
                 ends.append(caught.value.code().name)
         return ends
 

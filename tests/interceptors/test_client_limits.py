@@ -23,6 +23,7 @@ from modelward_server.interceptors import client_limits
 from modelward_server.settings import Settings
 from tests.security.test_tokens import GRPCURL, token_of
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test starts a server with limits, and waits for them.
 
@@ -76,8 +77,9 @@ async def test_a_client_over_its_rate_is_told_how_long_to_wait_and_the_sdk_waits
         assert [model async for model in client.list_models()] == []
     with Client(server.target) as client:
         assert list(client.list_models()) == []
-    spend(server.target, 60)
-    with Client(server.target, timeout=0.05) as client, pytest.raises(errors.LimitReached):
+    slow = serve(client_rate=0.01)
+    spend(slow.target, 60)
+    with Client(slow.target, timeout=30) as client, pytest.raises(errors.LimitReached):
         use_up(client)  # A wait that the deadline does not allow is not begun.
 
 
@@ -87,7 +89,7 @@ async def test_a_watch_that_is_refused_for_its_rate_begins_when_it_may(serve: Se
     async with AsyncClient(server.target) as client:
         await client.create_model("spx")
         assert spend(server.target, 60) is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             if kind == "async":
                 assert (await anext(client.watch(["spx"]))).model == "spx"
             else:
@@ -101,12 +103,12 @@ def first_event(target: str) -> str:
 
 def test_health_and_what_stops_losses_are_never_limited(serve: Serve) -> None:
     server = serve(client_rate=0.01, client_calls=1, client_streams=1)
-    with Client(server.target, timeout=5) as client:
+    with Client(server.target, timeout=60) as client:
         client.create_model("spx")
         with pytest.raises(errors.LimitReached) as caught:
             client.get_model("spx")
         assert caught.value.metadata == {"limit": "client_rate"}
-        assert caught.value.retry_seconds == pytest.approx(100, abs=5)
+        assert caught.value.retry_seconds == pytest.approx(100, abs=30)
         assert client.halt("spx", reason="it loses money") is not None
         assert client.halt_many(prefix="spx", reason="they lose money").already_halted
     with grpc.insecure_channel(server.target) as channel:
@@ -126,7 +128,7 @@ async def test_streams_are_counted_apart_from_calls(serve: Serve) -> None:
         assert (caught.value.metadata, caught.value.retry_seconds) == ({"limit": "client_streams"}, None)
         assert (await client.get_model("spx")).name == "spx"
         await first.aclose()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await _opened(client)
         await second.aclose()
 
@@ -162,7 +164,7 @@ async def _wait_for_a_job(client: AsyncClient) -> None:
 
 async def _refused(client: AsyncClient) -> None:
     """Call until the other call of the client has arrived."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             await client.get_model("spx")
 
@@ -184,7 +186,7 @@ def test_a_message_above_what_grpc_takes_is_refused_with_its_size(serve: Serve) 
 def test_grpcurl_shows_the_limit(serve: Serve) -> None:
     server = serve(client_rate=0.01)
     line = [GRPCURL, "-plaintext", server.target, "modelward.v1.LifecycleService/ListModels"]
-    subprocess.run(line, check=True, capture_output=True, timeout=60)
-    refused = subprocess.run(line, check=False, capture_output=True, text=True, timeout=60)
+    subprocess.run(line, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    refused = subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert "ResourceExhausted" in refused.stderr
     assert "LIMIT_REACHED" in refused.stderr

@@ -41,10 +41,10 @@ from modelward_server.settings import Settings
 from modelward_server.storage import audit_logging
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test starts a server that fails in its own way.
 
-SOON_SECONDS = 20.0
 """It is some milliseconds; a machine with other work must not make the test fail, and a call without an end must."""
 ODD_NAME = b"model-\xff".decode(errors="surrogateescape")
 """A file's name that is no text, as an error may have in its message."""
@@ -140,7 +140,7 @@ async def ends(server: RunningServer, token: str) -> set[str]:
     with ThreadPoolExecutor(len(KINDS)) as pool:
         loop = asyncio.get_running_loop()
         calls += [loop.run_in_executor(pool, end, server, kind, token) for kind in KINDS]  # type: ignore[misc]
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return set(await asyncio.gather(*calls))
 
 
@@ -287,7 +287,7 @@ async def test_an_iterator_that_ends_in_a_thread_ends_the_call_too(
     server: RunningServer, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "get_model", raise_stop_iteration)
-    async with AsyncClient(server.target, token=token, timeout=SOON_SECONDS) as client:
+    async with AsyncClient(server.target, token=token, timeout=PATIENCE_SECONDS) as client:
         with pytest.raises(errors.UnexpectedError, match="incident"):
             await client.get_model("none")
 
@@ -307,9 +307,9 @@ def test_services_that_are_not_ours_end_with_a_status_too(
         services: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         metadata = (("authorization", f"Bearer {token}"),)
         for call in (
-            lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=SOON_SECONDS),
-            lambda: list(health.Watch(health_pb2.HealthCheckRequest(), timeout=SOON_SECONDS)),
-            lambda: list(services.ServerReflectionInfo(iter([asked]), timeout=SOON_SECONDS, metadata=metadata)),
+            lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS),
+            lambda: list(health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)),
+            lambda: list(services.ServerReflectionInfo(iter([asked]), timeout=PATIENCE_SECONDS, metadata=metadata)),
         ):
             with pytest.raises(grpc.RpcError) as caught:
                 call()

@@ -12,7 +12,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.interceptors import chain
 from tests.support.running_server import RunningServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 SIZE = 32 << 20
 
@@ -32,7 +32,7 @@ def test_download_that_nobody_reads_is_let_go(
     server: RunningServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.bin").write_bytes(os.urandom(SIZE))
-    with Client(server.target, timeout=60) as client:
+    with Client(server.target, timeout=PATIENCE_SECONDS) as client:
         version = client.register(name, tmp_path / "model.bin")
     blob = server.app.blobs.path(version.files[0].sha256)
     monkeypatch.setattr(chain, "MAX_UNREAD_SECONDS", 0.5)

@@ -16,6 +16,7 @@ from modelward.v1.common_pb2 import ArtifactFile as SentFile
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.lifecycle.files import check_paths
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 CONTENT = b"model"
 WRONG = {
@@ -41,7 +42,7 @@ def _error(server: RunningServer, request: pb.RegisterModelVersionRequest) -> Ex
     with grpc.insecure_channel(server.target) as channel:
         stub: Any = LifecycleServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
-            stub.RegisterModelVersion(request, timeout=30)
+            stub.RegisterModelVersion(request, timeout=PATIENCE_SECONDS)
     return error_of(refused.value)
 
 

@@ -20,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 from modelward import AsyncClient, GateResult, ModelVersion, PromotionPolicy, Trial, TrialResult, errors
 from modelward.signature import ColumnKind
 from tests.support.onnx_files import linear_model
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Runs models in processes.
 
@@ -33,7 +34,7 @@ ENCODED = make_pipeline(
 
 async def tried(client: AsyncClient, version: ModelVersion) -> Trial:
     """Return the result of a version's trial."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_SECONDS
     while (trial := (await client.get_version(version)).trial) is None or trial.result is TrialResult.PENDING:
         assert time.monotonic() < end
         await asyncio.sleep(0.05)

@@ -21,6 +21,7 @@ from modelward_server.rpc import model_events
 from modelward_server.settings import Settings
 from modelward_server.storage.audit import last_sequence
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def artifact(tmp_path: Path) -> Path:
 
 
 async def _take(events: AsyncGenerator[ModelEvent, None], count: int) -> list[ModelEvent]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return [await anext(events) for _ in range(count)]
 
 
@@ -100,7 +101,7 @@ async def test_watch_survives_a_restart_without_gap_or_repeat(tmp_path: Path, ar
     settings = Settings(port=0, data_dir=tmp_path / "data")
     running = RunningServer(settings)
     port = int(running.target.rpartition(":")[2])
-    async with AsyncClient(running.target, timeout=30) as client:
+    async with AsyncClient(running.target, timeout=PATIENCE_SECONDS) as client:
         await client.create_model("spx")
         events = client.watch(["spx"])
         seen = await _take(events, 1)
@@ -204,7 +205,7 @@ async def test_a_database_that_is_away_when_the_feed_begins_is_waited_for(
         events = client.watch(["spx"])
         await _take(events, 1)
         await client.register("spx", artifact)
-        [told] = await asyncio.wait_for(_take(events, 1), 10)
+        [told] = await asyncio.wait_for(_take(events, 1), PATIENCE_SECONDS)
         assert told.kind is EventKind.REGISTERED
         await events.aclose()
     await asyncio.to_thread(running.stop)
@@ -288,6 +289,6 @@ async def test_another_server_of_the_database_tells_of_engines(
         first = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0.5)
         await client.report_active(version, engine="ny4")
-        assert (await asyncio.wait_for(first, 10)).subject.engine == "ny4"  # type: ignore[union-attr]
+        assert (await asyncio.wait_for(first, PATIENCE_SECONDS)).subject.engine == "ny4"  # type: ignore[union-attr]
         await events.aclose()
     await asyncio.to_thread(other.stop)

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -23,18 +23,15 @@ def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with subprocess.Popen([*command, *stores], env=environment, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait_for(f"{url}/health")
+            eventually(lambda: _answers(f"{url}/health"))
             yield url
         finally:
             process.terminate()
 
 
-def _wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError(url)
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=10).close()
+    except OSError:
+        return False
+    return True

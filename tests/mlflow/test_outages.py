@@ -13,11 +13,9 @@ from modelward_server.settings import Settings
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # MLflow goes away and comes back.
-
-SECONDS = 60.0
 
 
 class LocalFile:
@@ -94,7 +92,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
 def client(kept: Kept, tmp_path: Path) -> Iterator[Client]:
     settings = Settings(port=0, data_dir=tmp_path / "data", mlflow_uri=kept.uri, grace_seconds=1)
     running = RunningServer(settings)
-    with Client(running.target, timeout=SECONDS) as client:
+    with Client(running.target, timeout=PATIENCE_SECONDS) as client:
         yield client
     running.stop()
 

@@ -15,6 +15,7 @@ import yaml
 from modelward import Client
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 DOCS = Path(__file__).parents[2] / "docs"
 ADDED_BY_PROMETHEUS = {"job", "instance", "le"}
@@ -32,7 +33,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         client.detect_drift(version, {"x": np.arange(100.0)})
         client.request_retraining("spx")
         client.resolve("spx")
-    with urlopen(f"http://127.0.0.1:{running.app.metrics_port}/metrics", timeout=20) as answer:
+    with urlopen(f"http://127.0.0.1:{running.app.metrics_port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         lines = re.findall(r"^([a-z_]+)(\{.*\})? ", answer.read().decode(), re.MULTILINE)
     running.stop()
     return {name: set(re.findall(r"(\w+)=", labels)) for name, labels in lines}

@@ -24,6 +24,7 @@ from modelward_server.observability.health import is_reached
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Starts servers.
 
@@ -67,7 +68,7 @@ def told(server: RunningServer, *services: str) -> list[str]:
 
 
 def wait_until(server: RunningServer, state: list[str]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while told(server, "", SERVICE, "database", "mlflow") != state:
         assert time.monotonic() < deadline, told(server, "", SERVICE, "database", "mlflow")
         time.sleep(0.05)
@@ -124,4 +125,4 @@ def test_channelz_shows_the_connections_where_it_is_switched_on(server: RunningS
 
 def _channelz(target: str) -> subprocess.CompletedProcess[str]:
     line = [GRPCURL, "-plaintext", target, "grpc.channelz.v1.Channelz/GetServers"]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)

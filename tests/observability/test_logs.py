@@ -26,6 +26,7 @@ from modelward_server.settings import Settings
 from modelward_server.storage.security_tables import GrantRow
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 SERVICE = "/modelward.v1.LifecycleService"
 
@@ -61,7 +62,7 @@ class Log:
 
     def of_call(self, method: str, service: str = SERVICE) -> dict[str, Any]:
         """Return the one line of the one call of a method, when it has come: the client may be told before."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := self.lines(method=f"{service}/{method}")) and time.monotonic() < deadline:
             time.sleep(0.002)
         (line,) = found

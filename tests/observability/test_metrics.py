@@ -15,6 +15,7 @@ from modelward_server.observability.ledger_metrics import LedgerMetrics
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Starts servers.
 
@@ -28,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 def scraped(server: RunningServer) -> dict[str, float]:
     """Return what a scrape tells, by name and labels."""
-    with urlopen(f"http://127.0.0.1:{server.app.metrics_port}/metrics", timeout=20) as answer:
+    with urlopen(f"http://127.0.0.1:{server.app.metrics_port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         text = answer.read().decode()
     return {name: float(value) for name, value in re.findall(r"^([^#\n]\S*) (\S+)$", text, re.MULTILINE)}
 
@@ -120,5 +121,5 @@ def test_without_a_port_nothing_is_measured(tmp_path: Path) -> None:
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
     assert not hasattr(running.app, "metrics_port")
     with grpc.insecure_channel(running.target) as channel:
-        grpc.channel_ready_future(channel).result(20)
+        grpc.channel_ready_future(channel).result(PATIENCE_SECONDS)
     running.stop()

@@ -32,6 +32,7 @@ from modelward_server.storage.documents import TRIGGER
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import FiringRow, ScheduleRow
 from tests.support.postgres import DATABASES, new_database
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Takes seconds.
 
@@ -309,7 +310,7 @@ def test_of_four_servers_that_look_at_once_each_time_fires_once(ledger: Ledger, 
     together = threading.Barrier(len(tickers))
 
     def look(ticker: Scheduler) -> int:
-        together.wait(timeout=60)
+        together.wait(timeout=PATIENCE_SECONDS)
         return ticker.tick()
 
     with ThreadPoolExecutor(len(tickers)) as pool:

@@ -36,6 +36,7 @@ from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
 from tests.support.values import present
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test starts servers, and runs models in processes.
 
@@ -75,7 +76,7 @@ async def _completed(client: Any, name: str, model: object, **evaluation: Any) -
 
 
 async def _followed(client: Any, job: Job) -> FollowUp:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         seen = (await client.get_job(job.job_id)).follow_up
         if seen is not None and seen.state in ENDED:

@@ -27,6 +27,7 @@ from tests.support.clients import collect
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.values import present
+from tests.support.waiting import PATIENCE_SECONDS
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 CLOSE = AtSession("XNYS", after_close=timedelta(minutes=30))
@@ -207,7 +208,7 @@ async def test_two_servers_on_one_database_fire_each_schedule_once(pair: list[Ru
             session.execute(update(ScheduleRow).values(created_at=datetime.now(UTC) - WEEK))
         for model in models:  # The servers look at once at what is on record anew.
             await client.update_schedule(model, description="weekly")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len([one async for one in client.list_firings()]) < len(models):  # noqa: ASYNC110 - servers do it
                 await asyncio.sleep(0.05)
         assert {job.model async for job in client.list_jobs()} == set(models)

@@ -16,10 +16,10 @@ from modelward_server.mlflow.client import connect
 from tests.support.format_models import FRAME, MODELS
 from tests.support.running_server import RunningServer
 from tests.support.server_process import bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system
 
-PATIENCE_SECONDS = 30.0
 ROOT = Path(__file__).parents[2]
 Start = Callable[..., subprocess.Popen[bytes]]
 

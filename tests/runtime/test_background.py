@@ -10,8 +10,7 @@ import pytest
 from modelward.errors import StoreUnavailable
 from modelward_server.runtime import background
 from modelward_server.runtime.background import Background, TaskState, alongside, in_own_thread, progressed, stalled
-
-WAIT_SECONDS = 20.0
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class Shown:
@@ -30,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -45,7 +44,7 @@ def failing(*errors: BaseException) -> tuple[list[int], Callable[[], Awaitable[N
         if len(runs) <= len(errors):
             raise errors[len(runs) - 1]
         await progressed()
-        await asyncio.sleep(WAIT_SECONDS)
+        await asyncio.sleep(PATIENCE_SECONDS)
 
     return runs, run
 
@@ -63,7 +62,7 @@ async def test_a_task_that_raises_anything_is_logged_shown_and_restarted(caplog:
     assert shown.states == [(name, True), (name, False), (name, True)]
     told = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.exc_info and record.exc_info[1] for record in told] == list(errors)
-    await tasks.stop(WAIT_SECONDS)
+    await tasks.stop(PATIENCE_SECONDS)
 
 
 async def test_the_pause_grows(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,7 +72,7 @@ async def test_the_pause_grows(caplog: pytest.LogCaptureFixture) -> None:
     await until(lambda: len(runs) == 5)
     pauses = [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]
     assert pauses == [0.01, 0.02, 0.04, 0.08]
-    await tasks.stop(WAIT_SECONDS)
+    await tasks.stop(PATIENCE_SECONDS)
 
 
 async def test_a_log_or_a_health_service_that_fails_ends_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +87,7 @@ async def test_a_log_or_a_health_service_that_fails_ends_no_task(monkeypatch: py
     tasks = Background(show)
     tasks.start("clock", run)
     await until(lambda: len(runs) == 3)
-    await tasks.stop(WAIT_SECONDS)
+    await tasks.stop(PATIENCE_SECONDS)
 
 
 async def test_a_task_that_stalls_is_shown_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -99,7 +98,7 @@ async def test_a_task_that_stalls_is_shown_and_told_of_once(caplog: pytest.LogCa
             await stalled(StoreUnavailable("the disk is gone", store="ledger"))
             await asyncio.sleep(0.001)
         await progressed()
-        await asyncio.sleep(WAIT_SECONDS)
+        await asyncio.sleep(PATIENCE_SECONDS)
 
     tasks = Background(shown.show)
     tasks.start("feed", run)
@@ -111,7 +110,7 @@ async def test_a_task_that_stalls_is_shown_and_told_of_once(caplog: pytest.LogCa
     assert [record.getMessage() for record in caplog.records] == [
         "the background task feed cannot proceed for now: the disk is gone"
     ]
-    await tasks.stop(WAIT_SECONDS)
+    await tasks.stop(PATIENCE_SECONDS)
 
 
 async def test_a_task_that_ignores_its_cancellation_does_not_hold_the_stop(caplog: pytest.LogCaptureFixture) -> None:
@@ -120,19 +119,19 @@ async def test_a_task_that_ignores_its_cancellation_does_not_hold_the_stop(caplo
     async def run() -> None:
         while not over.is_set():
             try:
-                await asyncio.sleep(WAIT_SECONDS)
+                await asyncio.sleep(PATIENCE_SECONDS)
             except asyncio.CancelledError:
                 await over.wait()
 
     tasks = Background(Shown().show)
     tasks.start("stubborn", run)
-    tasks.start("good", lambda: asyncio.sleep(WAIT_SECONDS))
+    tasks.start("good", lambda: asyncio.sleep(PATIENCE_SECONDS))
     await asyncio.sleep(0)
     begun = time.monotonic()
     stopping = asyncio.create_task(tasks.stop(0.2))
-    await asyncio.wait({stopping}, timeout=WAIT_SECONDS)
+    await asyncio.wait({stopping}, timeout=PATIENCE_SECONDS)
     assert stopping.done()
-    assert time.monotonic() - begun < WAIT_SECONDS / 2
+    assert time.monotonic() - begun < PATIENCE_SECONDS / 2
     over.set()
 
 
@@ -141,11 +140,11 @@ async def test_a_function_that_hangs_in_its_thread_does_not_hold_the_stop() -> N
 
     over = threading.Event()
     tasks = Background(Shown().show)
-    tasks.start("hanging", lambda: in_own_thread(lambda: print(over.wait(WAIT_SECONDS))))
+    tasks.start("hanging", lambda: in_own_thread(lambda: print(over.wait(PATIENCE_SECONDS))))
     await until(lambda: any(thread.name == "modelward background" for thread in threading.enumerate()))
     begun = time.monotonic()
     await tasks.stop(0.2)
-    assert time.monotonic() - begun < WAIT_SECONDS / 2
+    assert time.monotonic() - begun < PATIENCE_SECONDS / 2
     over.set()
 
 

@@ -18,9 +18,7 @@ from modelward.errors import LimitReached
 from modelward_server.runtime.admission import RETRY_SECONDS
 from modelward_server.runtime.executors import BoundedExecutor
 from tests.support.running_server import RunningServer
-from tests.support.waiting import eventually
-
-SECONDS = 20.0
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 
 @contextmanager
@@ -28,7 +26,7 @@ def held(executor: BoundedExecutor, pieces: int) -> Iterator[None]:
     """Keep an executor at work on so many pieces until the end."""
     release = threading.Event()
     for _ in range(pieces):
-        executor.submit(release.wait, SECONDS)
+        executor.submit(release.wait, PATIENCE_SECONDS)
     try:
         yield
     finally:
@@ -82,7 +80,7 @@ async def test_close_does_not_wait_for_what_hangs() -> None:
     executor = BoundedExecutor("test", threads=1, max_waiting=2)
     with held(executor, 2):
         assert not await executor.close(0.05)
-    assert await executor.close(SECONDS)
+    assert await executor.close(PATIENCE_SECONDS)
 
 
 async def test_what_is_urgent_is_answered_while_everything_else_is_at_its_bound(
@@ -116,7 +114,7 @@ async def test_what_is_urgent_is_answered_while_everything_else_is_at_its_bound(
 async def health(target: str) -> int:
     async with grpc.aio.insecure_channel(target) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
     return int(answer.status)
 
 

@@ -28,7 +28,7 @@ from modelward_server.settings import Settings
 from modelward_server.storage import replicas, retention, retention_task
 from modelward_server.webhooks.webhooks import Webhooks
 from tests.support.running_server import RunningServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # Starts servers, and waits for what fails.
 
@@ -74,12 +74,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def state(server: RunningServer, task: str) -> str:
     with grpc.insecure_channel(server.target) as channel:
         stub: Any = HealthStub(channel)
-        answer = stub.Check(HealthCheckRequest(service=f"modelward.background.{task}"), timeout=20)
+        answer = stub.Check(HealthCheckRequest(service=f"modelward.background.{task}"), timeout=PATIENCE_SECONDS)
     return HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
 def scraped(server: RunningServer, metric: str, task: str) -> float:
-    with urlopen(f"http://127.0.0.1:{server.app.metrics_port}/metrics", timeout=20) as answer:
+    with urlopen(f"http://127.0.0.1:{server.app.metrics_port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         found = re.search(rf'^{metric}{{task="{task}"}} (\S+)$', answer.read().decode(), re.MULTILINE)
     assert found, metric
     return float(found[1])

@@ -11,7 +11,7 @@ import pytest
 from modelward import Client
 from tests.support.forked_server import ForkedServer
 from tests.support.sandbox_attacks import write
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
 
@@ -34,7 +34,7 @@ def test_no_process_stays_when_the_server_is_killed(env: dict[str, str], tmp_pat
 
 def _benchmark(client: Client) -> None:
     with suppress(Exception):  # The server goes away, and the client is closed.
-        client.benchmark(["spx/1"], {"x": [1.0]}, timeout=60)
+        client.benchmark(["spx/1"], {"x": [1.0]}, timeout=PATIENCE_SECONDS)
 
 
 def _forked(parent: int) -> list[list[bytes]]:

@@ -26,6 +26,7 @@ from modelward_server.observability import log_context
 from modelward_server.security import jwks
 from modelward_server.security.identity_provider import LEEWAY_SECONDS, IdentityProvider
 from tests.support.scale import examples
+from tests.support.waiting import PATIENCE_SECONDS
 
 ISSUER = "https://login.example.com/"
 RSA = rsa.generate_private_key(65537, 2048)
@@ -76,7 +77,7 @@ class Provider:
             def do_GET(self) -> None:
                 provider.asked += 1
                 provider.called.set()
-                provider.answering.wait(10)
+                provider.answering.wait(PATIENCE_SECONDS)
                 self.send_response(provider.status)
                 self.send_header("location", f"{provider.url}/elsewhere")
                 self.end_headers()
@@ -294,9 +295,9 @@ async def test_who_is_known_does_not_wait_for_a_provider_that_hangs(
     with monkeypatch.context() as patch:
         patch.setattr(jwks, "MIN_INTERVAL_SECONDS", 0.0)
         stranger = asyncio.create_task(asked.claims(signed(NEXT, kid="next")))
-        assert await asyncio.to_thread(provider.called.wait, 10)
+        assert await asyncio.to_thread(provider.called.wait, PATIENCE_SECONDS)
     monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
-    assert (await asyncio.wait_for(asked.claims(signed()), 1)).subject == "ada"
+    assert (await asyncio.wait_for(asked.claims(signed()), PATIENCE_SECONDS)).subject == "ada"
     assert not stranger.done()
     provider.answering.set()
     with pytest.raises(NotAuthenticated):

@@ -15,6 +15,7 @@ from modelward_server.observability.redaction import redact
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.postgres import new_database
 from tests.support.server_process import ReadyServer, bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 
 DATABASE, MLFLOW, HOOK, HOOK_PATH = "dbpa55word", "mlf1owpass", "h00kpass", "T00000000/s3cretpath"
 SIGNING = "whsec_c2lnbmluZy1zZWNyZXQtb2Ytd2ViaG9va3M="
@@ -54,7 +55,7 @@ class Talkative:
 
     def said(self, *words: str) -> str:
         """Return all that it has written, as soon as these words are in it."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not all(word in (text := self._log.read_text()) for word in words):
             assert time.monotonic() < deadline, f"the server never said all of {words}:\n{text}"
             time.sleep(0.05)
@@ -76,7 +77,7 @@ def server(tmp_path: Path, postgres: str, database: FlakyProxy) -> Iterator[Talk
     running = Talkative(tmp_path, url)
     yield running
     running.process.kill()
-    running.process.wait(20)
+    running.process.wait(PATIENCE_SECONDS)
 
 
 def told(*calls: Callable[[], object]) -> list[str]:
@@ -139,7 +140,7 @@ def test_what_looks_like_a_secret_is_hidden_and_the_rest_stays(text: str, left: 
 def test_a_text_made_to_be_slow_to_search_is_searched_in_one_pass(part: str) -> None:
     begun = time.monotonic()
     redact(part * 100_000)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.system
@@ -157,7 +158,7 @@ def test_a_setting_that_keeps_the_server_from_starting_is_named_without_its_secr
 ) -> None:
     line = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(tmp_path)]
     env = bare_environment() | {f"MODELWARD_{setting}": value}
-    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert f"MODELWARD_{setting}" in said

@@ -40,6 +40,7 @@ from modelward_server.storage.retention import sweep_uploads
 from modelward_server.storage.tables import RequestRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # A grid of calls and tenants, on a server of its own.
 
@@ -119,7 +120,7 @@ def test_a_service_that_no_permission_is_known_of_is_for_nobody(guarded: Running
     with grpc.insecure_channel(guarded.target) as channel:
         ask = channel.unary_unary(f"/{service}/Ask", Empty.SerializeToString, Empty.FromString)
         with pytest.raises(grpc.RpcError) as refused:
-            ask(Empty(), timeout=20, metadata=metadata)
+            ask(Empty(), timeout=PATIENCE_SECONDS, metadata=metadata)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -200,7 +201,7 @@ def ask(running: RunningServer, method: str, request: Any, token: str = "") -> A
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with grpc.insecure_channel(running.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         [call] = [getattr(stub, method) for stub in (kind(channel) for kind in SERVICES) if hasattr(stub, method)]
-        return call(request, timeout=60, metadata=metadata)
+        return call(request, timeout=PATIENCE_SECONDS, metadata=metadata)
 
 
 def reason_of(refused: pytest.ExceptionInfo[grpc.RpcError]) -> str:

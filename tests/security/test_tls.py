@@ -24,6 +24,7 @@ from modelward_server.security.admin_session import admin_session
 from modelward_server.security.grants import allow_certificate, list_grants, revoke
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 KEPT = 0.2
 """Seconds for which these servers believe a certificate."""
@@ -118,10 +119,10 @@ def test_commands_take_their_certificates_from_the_environment(
         "MODELWARD_KEY": theirs / "key.pem",
     }
     env = os.environ | {name: str(file) for name, file in files.items()}
-    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     env["MODELWARD_CA"] = str(own / "none.pem")
-    lost = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, check=False)
+    lost = subprocess.run(line, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert lost.returncode == 1
     assert "none.pem: No such file or directory" in lost.stderr
 
@@ -143,7 +144,7 @@ def test_commands_take_their_certificates_from_the_environment(
 )
 def test_serve_says_what_it_lacks(flags: list[str], words: str, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(tmp_path / "data"), *flags]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, cwd=tmp_path)
     assert done.returncode != 0
     assert words in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

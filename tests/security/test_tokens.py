@@ -28,6 +28,7 @@ from modelward_server.settings import Settings
 from modelward_server.storage.security_tables import GrantRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 KEPT = 0.2
 """Seconds for which this server believes a credential; five would make these tests slow."""
@@ -237,7 +238,9 @@ def test_a_user_with_a_number_only_makes_tokens_as_in_a_container(
 def test_the_commands_make_list_and_revoke_tokens(tmp_path: Path) -> None:
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "modelward", *arguments]
-        return subprocess.run(line, env=os.environ | more, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            line, env=os.environ | more, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
 
     place = ("--data-dir", str(tmp_path / "data"))
     made = run("token", "create", "ada", "--role", "operator", "--models", "spx-", *place)
@@ -249,10 +252,10 @@ def test_the_commands_make_list_and_revoke_tokens(tmp_path: Path) -> None:
     refused = run("models", MODELWARD_SERVER=running.target)
     assert (refused.returncode, "authorization: Bearer" in refused.stderr) == (1, True)
     by_hand = [GRPCURL, "-plaintext", "-H", f"authorization: Bearer {token}", running.target, "list"]
-    listed = subprocess.run(by_hand, capture_output=True, text=True, timeout=60, check=False)
+    listed = subprocess.run(by_hand, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert "modelward.v1.LifecycleService" in listed.stdout, listed.stderr
     without = [*by_hand[:2], running.target, "list"]
-    closed = subprocess.run(without, capture_output=True, text=True, timeout=60, check=False)
+    closed = subprocess.run(without, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert closed.returncode != 0
     (grant,) = json.loads(run("token", "list", "--json", *place).stdout)
     assert (grant["name"], grant["role"], grant["models"]) == ("ada", "operator", ["spx-"])

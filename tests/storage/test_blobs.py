@@ -19,7 +19,7 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
 from modelward_server.storage.blobs import KEEP_UNFINISHED
 from tests.support.running_server import RunningServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 SIZE = 1_000_000
 
@@ -54,7 +54,7 @@ def chunk(data: bytes) -> pb.UploadBlobsRequest:
 def upload(raw: LifecycleServiceStub, *parts: pb.UploadBlobsRequest) -> tuple[int, bool]:
     """Upload one blob and return how much the server then has of it, and whether that is complete."""
     try:
-        [blob] = raw.UploadBlobs(iter(parts), timeout=30).blobs
+        [blob] = raw.UploadBlobs(iter(parts), timeout=PATIENCE_SECONDS).blobs
     except grpc.RpcError as error:
         raise error_of(error) from None
     return blob.received_bytes, blob.complete
@@ -66,7 +66,7 @@ class Hanging:
     def __init__(self, raw: LifecycleServiceStub, *parts: pb.UploadBlobsRequest) -> None:
         self._parts = parts
         self._ended = False
-        self.call = raw.UploadBlobs.future(self._requests(), timeout=60)
+        self.call = raw.UploadBlobs.future(self._requests(), timeout=PATIENCE_SECONDS)
 
     def _requests(self) -> Iterator[pb.UploadBlobsRequest]:
         yield from self._parts
@@ -85,7 +85,7 @@ class Hanging:
 
 def wait_for(raw: LifecycleServiceStub, content: bytes, received: int) -> None:
     """Wait until the server has so much of a blob."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while upload(raw, header(content)) != (received, False):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -106,7 +106,7 @@ def refused(raw: LifecycleServiceStub, *parts: pb.UploadBlobsRequest) -> list[tu
 
 def upload_once_free(raw: LifecycleServiceStub, *parts: pb.UploadBlobsRequest) -> tuple[int, bool]:
     """Upload as soon as the server has noticed that the upload before has ended."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:
             return upload(raw, *parts)
@@ -234,7 +234,7 @@ def test_empty_blob_needs_only_its_header(raw: LifecycleServiceStub) -> None:
 def test_several_blobs_come_in_one_stream(raw: LifecycleServiceStub, content: bytes) -> None:
     other = content[::-1]
     parts = [header(content), chunk(content), header(other), chunk(other[:700]), chunk(other[700:])]
-    answer = raw.UploadBlobs(iter(parts), timeout=30)
+    answer = raw.UploadBlobs(iter(parts), timeout=PATIENCE_SECONDS)
     assert [blob.complete for blob in answer.blobs] == [True, True]
 
 
@@ -251,7 +251,7 @@ def test_uploads_that_nobody_goes_on_with_are_removed_at_the_start(tmp_path: Pat
     running = RunningServer(Settings(port=0, data_dir=tmp_path))
     with grpc.insecure_channel(running.target) as channel:
         raw = LifecycleServiceStub(channel)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while upload(raw, header(content))[0]:
             assert time.monotonic() < deadline
             time.sleep(0.05)

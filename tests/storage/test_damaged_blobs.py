@@ -27,8 +27,8 @@ from modelward_server.storage.sources import Sources
 from modelward_server.storage.verification import DAMAGED, READ_BYTES, copy_verified, read_verified
 from tests.support.running_server import RunningServer
 from tests.support.server_process import bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 
-SECONDS = 120.0
 LONG = 2 * READ_BYTES + 1000
 
 
@@ -96,7 +96,7 @@ def downloaded(raw: LifecycleServiceStub, name: str, offset: int = 0) -> tuple[b
     """Return what a client gets that verifies nothing itself, and how it ends."""
     got = b""
     try:
-        for part in raw.DownloadArtifact(request(name, offset), timeout=SECONDS):
+        for part in raw.DownloadArtifact(request(name, offset), timeout=PATIENCE_SECONDS):
             got += part.chunk
     except grpc.RpcError as error:
         return got, error_of(error)
@@ -144,7 +144,7 @@ def test_a_resumed_download_is_verified_too(
 
 @pytest.fixture
 def client_of_files(server: RunningServer) -> Iterator[Client]:
-    with Client(server.target, timeout=SECONDS) as client:
+    with Client(server.target, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
@@ -255,7 +255,9 @@ def test_a_blob_of_a_request_that_is_damaged_is_named(
 
 def backed_up(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelward", "backup", str(folder / "copy"), "--data-dir", str(folder / "data")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=bare_environment())
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=bare_environment()
+    )
 
 
 @pytest.mark.system

@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -20,10 +21,10 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
 from modelward_server.storage import blobs
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Starts servers.
 
-SECONDS = 60.0
 TOLD: dict[int, tuple[type[ModelwardError], dict[str, str]]] = {
     errno.EIO: (StoreUnavailable, {"store": "files"}),
     errno.ESTALE: (StoreUnavailable, {"store": "files"}),
@@ -58,7 +59,7 @@ def upload(raw: LifecycleServiceStub, content: bytes, *, only_ask: bool = False)
     header = pb.BlobHeader(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
     parts = [pb.UploadBlobsRequest(header=header), pb.UploadBlobsRequest(chunk=content)]
     try:
-        [blob] = raw.UploadBlobs(iter(parts[:1] if only_ask else parts), timeout=SECONDS).blobs
+        [blob] = raw.UploadBlobs(iter(parts[:1] if only_ask else parts), timeout=PATIENCE_SECONDS).blobs
     except grpc.RpcError as error:
         raise error_of(error) from None
     return blob.received_bytes, blob.complete
@@ -143,26 +144,27 @@ def mount_again(disk: Path, option: str) -> None:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Iterator[tuple[Client, Path]]:
-    """A client of a server whose files are in a folder that can be taken away, and that folder."""
+def away(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a server whose files are in a folder that can be taken away, and that folder."""
     blobs = tmp_path / "share"
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", blobs_dir=str(blobs)))
-    with Client(running.target, timeout=2) as client:
-        yield client, blobs
+    yield running.target, blobs
     running.stop()
 
 
-def test_an_upload_to_a_folder_that_is_gone_waits_for_it(away: tuple[Client, Path], tmp_path: Path) -> None:
-    client, blobs = away
+def test_an_upload_to_a_folder_that_is_gone_waits_for_it(away: tuple[str, Path], tmp_path: Path) -> None:
+    target, blobs = away
     (tmp_path / "model.bin").write_bytes(b"model")
     blobs.rename(tmp_path / "unmounted")
     blobs.mkdir()
-    with pytest.raises(StoreUnavailable, match="does not answer") as told:
-        client.register("spx", tmp_path / "model.bin")
+    with grpc.insecure_channel(target) as channel, pytest.raises(StoreUnavailable, match="does not answer") as told:
+        upload(LifecycleServiceStub(channel), b"model")
     assert told.value.metadata == {"store": "blobs"}
-    blobs.rmdir()
-    (tmp_path / "unmounted").rename(blobs)
-    assert client.register("spx", tmp_path / "model.bin").version == 1
+    with Client(target, timeout=PATIENCE_SECONDS) as client, ThreadPoolExecutor(1) as pool:
+        version = pool.submit(client.register, "spx", tmp_path / "model.bin")
+        blobs.rmdir()
+        (tmp_path / "unmounted").rename(blobs)
+        assert version.result().version == 1
 
 
 def test_a_disk_that_was_mounted_to_be_read_only_takes_uploads_when_it_is_writable_again(
@@ -171,7 +173,7 @@ def test_a_disk_that_was_mounted_to_be_read_only_takes_uploads_when_it_is_writab
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", blobs_dir=str(own_disk / "blobs")))
     (tmp_path / "model.bin").write_bytes(b"model")
     (tmp_path / "next.bin").write_bytes(b"next")
-    with Client(running.target, timeout=SECONDS) as client:
+    with Client(running.target, timeout=PATIENCE_SECONDS) as client:
         client.register("spx", tmp_path / "model.bin")
         mount_again(own_disk, "ro")
         with pytest.raises(StoreReadOnly, match="writable"):

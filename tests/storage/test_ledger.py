@@ -18,6 +18,7 @@ from modelward_server.lifecycle.queries import VersionFilter, list_models, list_
 from modelward_server.storage.ledger import MIGRATIONS, Ledger
 from modelward_server.storage.tables import Base, ModelRow, VersionRow
 from tests.support.postgres import DATABASES, new_database
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture(params=DATABASES)
@@ -55,7 +56,7 @@ def test_servers_that_start_at_once_migrate_one_after_the_other(url: str) -> Non
         assert server.stdin is not None
         server.stdin.write("now\n")
         server.stdin.flush()
-    assert [server.communicate(timeout=60)[1] for server in servers] == [""] * 3
+    assert [server.communicate(timeout=PATIENCE_SECONDS)[1] for server in servers] == [""] * 3
     assert [server.returncode for server in servers] == [0] * 3
 
 

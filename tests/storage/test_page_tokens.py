@@ -16,6 +16,7 @@ from modelward.errors import InvalidField
 from modelward.shared.retry import error_of
 from tests.support.fuzz_requests import RawCaller, methods
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 LISTS = [method for method in methods() if "page_token" in method.input_type.fields_by_name]
 FORGED: list[list[object]] = [
@@ -70,7 +71,7 @@ def test_token_that_is_none_is_refused(server: RunningServer, model: str, method
         for token in [*GARBAGE, DEEP]:
             call: Any = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
             with pytest.raises(grpc.RpcError) as refused:
-                call(_request(method, model, token), timeout=30)
+                call(_request(method, model, token), timeout=PATIENCE_SECONDS)
             error = error_of(refused.value)
             assert isinstance(error, InvalidField), (token, error)
             assert error.violations[0].field == "page_token"
@@ -97,7 +98,9 @@ def test_token_of_the_server_itself_goes_on(server: RunningServer, tmp_path: Pat
         request: Any = GetMessageClass(stub.input_type)(name_prefix="page-tokens-", page_size=1)
         found: list[str] = []
         while not found or request.page_token:
-            page: Any = GetMessageClass(stub.output_type).FromString(call(request.SerializeToString(), timeout=30))
+            page: Any = GetMessageClass(stub.output_type).FromString(
+                call(request.SerializeToString(), timeout=PATIENCE_SECONDS)
+            )
             found += [one.name for one in page.models]
             request.page_token = page.next_page_token
     assert found == [f"page-tokens-{i}" for i in range(3)]

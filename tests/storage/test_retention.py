@@ -26,6 +26,7 @@ from modelward_server.storage.retention import BATCH, Retention, created_at
 from modelward_server.storage.tables import RequestRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test starts a server, and waits for its sweeps.
 
@@ -63,7 +64,7 @@ def sweep(running: RunningServer, days: float) -> dict[str, int]:
 
 def create(raw: LifecycleServiceStub, request_id: str, model: str) -> pb.CreateModelResponse:
     try:
-        return raw.CreateModel(pb.CreateModelRequest(model=model, request_id=request_id), timeout=30)
+        return raw.CreateModel(pb.CreateModelRequest(model=model, request_id=request_id), timeout=PATIENCE_SECONDS)
     except grpc.RpcError as error:
         raise error_of(error) from None
 
@@ -202,7 +203,7 @@ def test_periods_of_engines_go_when_they_are_old_and_those_that_run_stay(
 
 
 def test_lifetimes_and_what_was_swept_are_metrics(running: RunningServer) -> None:
-    with urlopen(f"http://127.0.0.1:{running.app.metrics_port}/metrics", timeout=20) as answer:
+    with urlopen(f"http://127.0.0.1:{running.app.metrics_port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         lines = answer.read().decode().splitlines()
     assert 'modelward_retention_seconds{kind="answers"} 2.592e+06' in lines
     assert 'modelward_retention_swept_total{kind="blobs"} 0.0' in lines
@@ -211,7 +212,7 @@ def test_lifetimes_and_what_was_swept_are_metrics(running: RunningServer) -> Non
 def upload(raw: LifecycleServiceStub, content: bytes) -> None:
     header = pb.BlobHeader(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
     parts = [pb.UploadBlobsRequest(header=header), pb.UploadBlobsRequest(chunk=content)]
-    raw.UploadBlobs(iter(parts), timeout=30)
+    raw.UploadBlobs(iter(parts), timeout=PATIENCE_SECONDS)
 
 
 def age(path: Path, days: float) -> None:

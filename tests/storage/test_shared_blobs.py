@@ -18,6 +18,7 @@ from modelward_server.settings import Settings
 from modelward_server.storage.blobs import KEEP_UNFINISHED, BlobStore
 from tests.storage.test_blobs import SIZE, Hanging, chunk, header, upload, wait_for
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 CONTENT = np.random.default_rng(7).bytes(SIZE)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -97,7 +98,7 @@ def test_processes_that_write_one_blob_at_once_leave_it_whole(tmp_path: Path) ->
         assert writer.stdin is not None
         writer.stdin.write("now\n")
         writer.stdin.flush()
-    assert [writer.communicate(timeout=60)[1] for writer in writers] == [""] * 3
+    assert [writer.communicate(timeout=PATIENCE_SECONDS)[1] for writer in writers] == [""] * 3
     blobs = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "shared").glob("??/*")}
     assert len(blobs) == 30
     assert list(blobs) == list(blobs.values())

@@ -37,8 +37,9 @@ from tests.support.flaky_proxy import FlakyProxy
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.server_process import bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 
-PROMPT_SECONDS = 20.0
+PROMPT_SECONDS = 50.0
 """Within which everybody is told; on a busy machine that takes longer than it should."""
 DIALECT: Dialect = make_url("postgresql+psycopg://").get_dialect()()
 
@@ -302,7 +303,12 @@ def test_a_schema_of_a_newer_server_is_refused_in_words(store: Ledger, tmp_path:
     ]
     flags = ["--database-url", store.url]
     done = subprocess.run(
-        [*command, *flags], capture_output=True, text=True, timeout=60, check=False, env=bare_environment()
+        [*command, *flags],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+        env=bare_environment(),
     )
     assert done.returncode == 1
     assert "9999" in done.stderr

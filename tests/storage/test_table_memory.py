@@ -25,11 +25,11 @@ from modelward_server.rpc.datasets import join_batches
 from modelward_server.storage.table_memory import MEMORY, MemoryReservation
 from tests.support.decompression_bombs import ARROW, BROKEN, BUDGET_MB, GROWING, PARQUET, arrow
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system
 
 MIB = 1 << 20
-SECONDS = 60.0
 ROOM = 4096 * MIB
 """What the server's process may take beside what it has, so that a bomb that goes off ends it and not the machine."""
 GROWTH_MB = 128
@@ -66,7 +66,7 @@ class Target:
         chunks = [content[i : i + MIB] for i in range(0, len(content), MIB)]
         parts = [lifecycle_pb2.UploadBlobsRequest(header=header)]
         parts += [lifecycle_pb2.UploadBlobsRequest(chunk=chunk) for chunk in chunks]
-        self.lifecycle.UploadBlobs(iter(parts), timeout=SECONDS)
+        self.lifecycle.UploadBlobs(iter(parts), timeout=PATIENCE_SECONDS)
         return digest
 
     def error(self, call: Callable[[], Any]) -> ModelwardError | None:
@@ -85,7 +85,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     flags = ["--table-memory-mb", str(BUDGET_MB), "--allowed-sources", folder.as_uri()]
     target = Target(ForkedServer(folder / "data", folder / "log", *flags), folder)
     (folder / "model.bin").write_bytes(b"model")
-    with Client(target.served.target, timeout=SECONDS) as client:
+    with Client(target.served.target, timeout=PATIENCE_SECONDS) as client:
         client.register("spx", folder / "model.bin", reference={"a": np.random.default_rng(0).normal(size=500)})
         client.register("spx", folder / "model.bin")
         client.detect_drift("spx/1", {"a": np.zeros(50)})  # What is loaded at the first need is there.
@@ -97,14 +97,14 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 def _detect(target: Target, data: Dataset) -> Any:
-    return target.drift.DetectDrift(drift_pb2.DetectDriftRequest(version=VERSION, data=data), timeout=SECONDS)
+    return target.drift.DetectDrift(drift_pb2.DetectDriftRequest(version=VERSION, data=data), timeout=PATIENCE_SECONDS)
 
 
 def _compare(target: Target, data: Dataset, *predictions: Dataset) -> Any:
     sent = [comparison_pb2.Predictions(version=VERSION, data=one) for one in predictions]
     versions = [VERSION, ModelVersionRef(model="spx", version=2)]
     request = comparison_pb2.CompareModelsRequest(versions=versions, data=data, predictions=sent)
-    return target.comparison.CompareModels(request, timeout=SECONDS)
+    return target.comparison.CompareModels(request, timeout=PATIENCE_SECONDS)
 
 
 def _stream(content: bytes, kind: type) -> Iterator[Any]:
@@ -117,7 +117,7 @@ def _detect_stream(target: Target, content: bytes) -> Any:
         yield drift_pb2.DetectDriftStreamRequest(header=drift_pb2.DetectDriftHeader(version=VERSION))
         yield from _stream(content, drift_pb2.DetectDriftStreamRequest)
 
-    return target.drift.DetectDriftStream(parts(), timeout=SECONDS)
+    return target.drift.DetectDriftStream(parts(), timeout=PATIENCE_SECONDS)
 
 
 def _set_reference(target: Target, content: bytes) -> Any:
@@ -125,19 +125,19 @@ def _set_reference(target: Target, content: bytes) -> Any:
         yield drift_pb2.SetReferenceRequest(header=drift_pb2.ReferenceHeader(version=VERSION, name="other"))
         yield from _stream(content, drift_pb2.SetReferenceRequest)
 
-    return target.drift.SetReference(parts(), timeout=SECONDS)
+    return target.drift.SetReference(parts(), timeout=PATIENCE_SECONDS)
 
 
 def _set_reference_by_data(target: Target, data: Dataset) -> Any:
     header = drift_pb2.ReferenceHeader(version=VERSION, name="other", data=data)
-    return target.drift.SetReference(iter([drift_pb2.SetReferenceRequest(header=header)]), timeout=SECONDS)
+    return target.drift.SetReference(iter([drift_pb2.SetReferenceRequest(header=header)]), timeout=PATIENCE_SECONDS)
 
 
 def _observe(target: Target, content: bytes) -> Any:
     header = drift_pb2.ObserveHeader(version=VERSION, sender="a", rows=1000)
     batch = drift_pb2.ObserveBatch(number=1, data=Dataset(arrow_ipc=content))
     return target.drift.Observe(
-        iter([drift_pb2.ObserveRequest(header=header), drift_pb2.ObserveRequest(batch=batch)]), timeout=SECONDS
+        iter([drift_pb2.ObserveRequest(header=header), drift_pb2.ObserveRequest(batch=batch)]), timeout=PATIENCE_SECONDS
     )
 
 
@@ -155,7 +155,8 @@ WAYS: dict[str, Callable[[Target, bytes], Any]] = {
         target, Dataset(arrow_ipc=arrow(pa.table({"label": [0, 1]}))), Dataset(arrow_ipc=content)
     ),
     "BenchmarkModels": lambda target, content: target.comparison.BenchmarkModels(
-        comparison_pb2.BenchmarkModelsRequest(versions=[VERSION], data=Dataset(arrow_ipc=content)), timeout=SECONDS
+        comparison_pb2.BenchmarkModelsRequest(versions=[VERSION], data=Dataset(arrow_ipc=content)),
+        timeout=PATIENCE_SECONDS,
     ),
 }
 """Every way in which Arrow comes."""

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tests.security.test_tls import issue
 from tests.support.documents import Block, Command
+from tests.support.waiting import PATIENCE_SECONDS
 
 TARGET = "localhost:50061"
 """Where the server listens by the documentation."""
-SECONDS = 60
 ENDLESS = {"modelward serve": "listens on", "modelward worker": "waits for jobs"}
 """Commands that run until they are stopped, and what they print when they are ready."""
 IDS = r"[0-9a-f]{8}(?:-[0-9a-f]{4,12}){4}|[0-9a-f]{12,}"
@@ -43,7 +43,7 @@ class DocumentRunner:
 
     def close(self) -> None:
         """Wait until what was stopped has ended, and fail unless it ended well."""
-        ends = {command: running.wait(SECONDS) for command, running in self._stopping.items()}
+        ends = {command: running.wait(PATIENCE_SECONDS) for command, running in self._stopping.items()}
         assert not any(ends.values()), ends
 
     def run(self, command: Command) -> None:
@@ -58,7 +58,7 @@ class DocumentRunner:
         """Run a command, fail unless its status is as it should be, and return what it says."""
         line = ["bash", "-e", "-o", "pipefail", "-c", self._local(typed)]
         done = subprocess.run(
-            line, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=self._folder, env=self._env
+            line, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, cwd=self._folder, env=self._env
         )
         said = done.stdout + done.stderr
         assert (done.returncode != 0) is fails, said
@@ -73,7 +73,13 @@ class DocumentRunner:
         file.write_text(self._local(source))
         command = [sys.executable, "-W", "error", file.name]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=2 * SECONDS, check=False, cwd=self._folder, env=self._env
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            cwd=self._folder,
+            env=self._env,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -124,7 +130,7 @@ class DocumentRunner:
         return f"{without} --port 0"
 
     def _wait(self, running: "subprocess.Popen[bytes]", log: Path, shown: str) -> None:
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while missing := self.missing(shown, log.read_text()):
             assert running.poll() is None, log.read_text()
             assert time.monotonic() < deadline, f"{missing} is not in:\n{log.read_text()}"

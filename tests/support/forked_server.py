@@ -19,7 +19,8 @@ from modelward_server import app  # noqa: F401
 from modelward_server.cli import serve  # noqa: F401
 from modelward_server.mlflow.client import load_mlflow
 from tests.support.mlflow_tables import write_mlflow_tables
-from tests.support.server_process import STOP_SECONDS, ReadyServer, bare_environment
+from tests.support.server_process import ReadyServer, bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload([__name__])
@@ -71,7 +72,7 @@ class ForkedServer(ReadyServer):
     def tell_to_stop(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
-    def wait(self, seconds: float = STOP_SECONDS) -> int:
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for its end, and return its exit code."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"it runs after {seconds:g} s"

@@ -3,6 +3,7 @@
 import asyncio
 
 from modelward import AsyncClient, EventKind, PerformanceAlarm
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def ids_of(count: int, day: int = 0) -> list[str]:
@@ -12,7 +13,7 @@ def ids_of(count: int, day: int = 0) -> list[str]:
 
 async def watched_alarm(client: AsyncClient, model: str, sequence: int) -> PerformanceAlarm:
     """Return the alarm of a sequence number as a watcher gets it."""
-    async with AsyncClient(client.target) as watcher, asyncio.timeout(20):
+    async with AsyncClient(client.target) as watcher, asyncio.timeout(PATIENCE_SECONDS):
         events = watcher.watch([model], resume_token=str(sequence - 1))
         event = await anext(events)
         await events.aclose()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE_SECONDS
+
 
 def uv(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run a command of uv."""
     command = [sys.executable, "-m", "uv", "--quiet", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 def succeed(done: "subprocess.CompletedProcess[str]") -> str:

@@ -7,6 +7,7 @@ from modelward import Client, Stage
 from tests.support.linearizability import Timed
 from tests.support.observing_client import ObservingClient
 from tests.support.stage_history import Event
+from tests.support.waiting import PATIENCE_SECONDS
 
 VERSIONS = 4
 """How many versions each model has."""
@@ -30,7 +31,7 @@ class Scale:
 def race(target: str, seed: int, scale: Scale) -> list[tuple[str, Timed[Event]]]:
     """Move and read versions at random, and tell what was seen of which model."""
     chosen = random.Random(seed)
-    with Client(target, actor=f"racer-{seed}", timeout=120) as client:
+    with Client(target, actor=f"racer-{seed}", timeout=PATIENCE_SECONDS) as client:
         witness = ObservingClient(client)
         for _ in range(scale.calls):
             to = chosen.choice([Stage.STAGING, Stage.PRODUCTION, Stage.PRODUCTION])

@@ -20,9 +20,8 @@ from modelward.v1.common_pb2 import Column, ColumnTable, Dataset, DoubleValues
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from tests.support.killable_server import KillableServer
 from tests.support.stage_history import replay
+from tests.support.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 60.0
-CATCH_UP_SECONDS = 600.0
 """How long MLflow may take to show what came in while the server was killed again and again."""
 
 FEATURE = Column(name="momentum", doubles=DoubleValues(values=[0.5, -0.5, 1.5]))
@@ -68,8 +67,8 @@ class Registry:
 
     def check_mlflow(self, model: str) -> None:
         """Wait until MLflow shows a model as it is, and then look that nothing is there twice."""
-        with Client(self.server.target, timeout=CATCH_UP_SECONDS) as client:
-            deadline = time.monotonic() + CATCH_UP_SECONDS
+        with Client(self.server.target, timeout=PATIENCE_SECONDS) as client:
+            deadline = time.monotonic() + PATIENCE_SECONDS
             while found := client.reconcile_mlflow(model, dry_run=True).differences:
                 assert time.monotonic() < deadline, found
                 time.sleep(0.05)

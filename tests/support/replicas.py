@@ -11,9 +11,10 @@ from pathlib import Path
 from modelward import Client, EventKind, ModelEvent, VersionRef
 from tests.support.killable_server import KillableServer
 from tests.support.ports import free_port
-from tests.support.recovery_checks import PATIENCE_SECONDS, Registry
+from tests.support.recovery_checks import Registry
+from tests.support.waiting import PATIENCE_SECONDS
 
-STALE = timedelta(seconds=3)
+STALE = timedelta(seconds=15)
 """How long an engine accepts not to reach any server."""
 LAST = "last"
 """The model whose first version ends every watch."""

@@ -13,8 +13,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-START_SECONDS = 90.0
-STOP_SECONDS = 40.0
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def bare_environment() -> dict[str, str]:
@@ -37,7 +36,7 @@ class ReadyServer:
 
     def _port(self, alive: Callable[[], bool]) -> str:
         """Return the port that the server prints."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline and alive():
             if found := re.search(r"listens on 127\.0\.0\.1:(\d+)", self.log.read_text()):
                 return found[1]
@@ -47,7 +46,7 @@ class ReadyServer:
     def _wait_until_serving(self) -> None:
         with grpc.insecure_channel(self.target) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
-            answer = health.Check(health_pb2.HealthCheckRequest(), timeout=START_SECONDS, wait_for_ready=True)
+            answer = health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS, wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -73,9 +72,9 @@ class ServerProcess(ReadyServer):
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""
         self.tell_to_stop()
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """End it as a power cut would."""
         self.process.kill()
-        self.process.wait(STOP_SECONDS)
+        self.process.wait(PATIENCE_SECONDS)

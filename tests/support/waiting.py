@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable
 
+PATIENCE_SECONDS = 300.0
+"""How long to wait for what comes by itself: only a test that hangs waits so long, however slow the machine is."""
 
-def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
+
+def eventually(holds: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until a condition holds.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-PATIENCE_SECONDS = 30.0
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @dataclass

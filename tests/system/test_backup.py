@@ -17,6 +17,7 @@ from modelward_server.settings import Settings
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
 from tests.support.server_process import bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 BACK_UP, RESTORE, LOOK = re.findall(
@@ -25,7 +26,6 @@ BACK_UP, RESTORE, LOOK = re.findall(
 INTO_POSTGRESQL = re.findall(r"^    (pg_restore .*)$", DOCUMENT, re.MULTILINE)[0]
 EXAMPLE = "postgresql://db/modelward"
 AS_MODULE = f'set -e; modelward() {{ "{sys.executable}" -m modelward "$@"; }}\n'
-PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
 """Between two registrations: each one is work for MLflow, here and at the end."""
 
@@ -74,7 +74,7 @@ def run(commands: str, folder: Path, **environment: str) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -144,7 +144,9 @@ def test_damaged_file_is_named_and_keeps_no_other_back(tmp_path: Path) -> None:
         "--data-dir",
         str(tmp_path / "data"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=os.environ
+    )
     assert done.returncode == 1
     assert done.stderr.startswith(f"{damaged} is damaged, its SHA-256 is ")
     copied = {path.name for path in (tmp_path / "copy" / "blobs").glob("??/*")}
@@ -161,7 +163,9 @@ def test_damaged_file_is_named_and_keeps_no_other_back(tmp_path: Path) -> None:
 )
 def test_database_that_cannot_be_copied_is_said(flags: list[str], words: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "modelward", "backup", str(tmp_path / "copy"), "--data-dir", str(tmp_path), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=bare_environment())
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=bare_environment()
+    )
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from modelward import Client
 from tests.support.packages import need_index, new_environment, succeed, uv
 from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("mlflow", "pandas", "sklearn", "scipy", "pyarrow")
@@ -61,7 +62,9 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 def run(python: Path, program: str, *arguments: str) -> str:
     """Run a program far from the checkout, so that only what is installed can be imported."""
     command = [str(python), "-I", "-W", "error", "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=python.parent)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, cwd=python.parent
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -89,7 +92,7 @@ def test_the_source_distribution_holds_protos_and_documents_but_nothing_hidden(d
 def test_an_index_would_accept_both(dist: Path) -> None:
     files = [str(path) for path in dist.glob("modelward-*")]
     command = [sys.executable, "-m", "twine", "check", "--strict", *files]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert (done.returncode, done.stdout.count("PASSED")) == (0, 2), done.stdout
 
 
@@ -109,7 +112,7 @@ def test_it_resolves_and_downloads(clean_python: Path, server: ServerProcess, tm
 
 def test_the_command_says_what_it_lacks(clean_python: Path) -> None:
     command = [str(clean_python.parent / "modelward"), "models"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode != 0
     assert "modelward[cli]" in done.stderr
     assert "Traceback" not in done.stderr

@@ -18,6 +18,7 @@ from modelward_server.settings import Settings
 from modelward_server.storage import audit
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 CALL_SECONDS = 0.3
 
@@ -48,13 +49,13 @@ async def test_a_change_whose_deadline_passed_is_not_made_later(server: RunningS
             with pytest.raises(grpc.RpcError) as caught:
                 stub.CreateModel(request, timeout=own)
             for _ in range(20):  # The client may hear of its deadline before the server does.
-                stub.ListModels(lifecycle_pb2.ListModelsRequest(), timeout=20)
+                stub.ListModels(lifecycle_pb2.ListModelsRequest(), timeout=PATIENCE_SECONDS)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         async with AsyncClient(server.target) as client:
             await client.create_model(f"m-{uuid4()}")  # Has its turn behind the one that was given up.
             with pytest.raises(errors.ModelNotFound):
                 await client.get_model(request.model)
-        assert stub.CreateModel(request, timeout=20).model.name == request.model
+        assert stub.CreateModel(request, timeout=PATIENCE_SECONDS).model.name == request.model
     if own is None:
         assert "had no deadline, and the server ends such calls after 0.3 s" in str(caught.value.details())
 

@@ -1,10 +1,9 @@
-"""The demo, as a newcomer runs it: it ends well and soon, and what it tells is what the registry knows."""
+"""The demo, as a newcomer runs it: it ends well, and what it tells is what the registry knows."""
 
 import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,9 @@ from matplotlib.image import imread
 from modelward import Client, FollowUpState, Stage
 from tests.support.forked_server import ForkedServer
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 MODEL = "spx-direction"
-LIMIT_SECONDS = 240
-"""Beside the other tests; by itself it takes a minute or two."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +28,21 @@ class Told:
     folder: Path
     output: str
     exit_code: int
-    seconds: float
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    folder, began = tmp_path_factory.mktemp("demo") / "kept", time.monotonic()
+    folder = tmp_path_factory.mktemp("demo") / "kept"
     command = [sys.executable, "-m", "modelward", "demo", "--keep", str(folder)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=400, check=False, env=os.environ | {"COLUMNS": "400"}
+        command,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+        env=os.environ | {"COLUMNS": "400"},
     )
-    return Told(folder, done.stdout + done.stderr, done.returncode, time.monotonic() - began)
+    return Told(folder, done.stdout + done.stderr, done.returncode)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +61,8 @@ def client(told: Told, console_port: int, tmp_path_factory: pytest.TempPathFacto
     server.kill()
 
 
-def test_it_ends_well_and_in_time(told: Told) -> None:
+def test_it_ends_well(told: Told) -> None:
     assert told.exit_code == 0, told.output
-    assert told.seconds < LIMIT_SECONDS
     assert "Traceback" not in told.output
 
 

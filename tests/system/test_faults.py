@@ -31,10 +31,10 @@ from tests.support.fuzz_requests import Known, RawCaller, RequestFuzzer, methods
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
+from tests.support.waiting import PATIENCE_SECONDS
 
 REQUESTS = 200_000 if FULL else 500
 THREADS = 4
-SECONDS = 60.0
 STREAM_SECONDS = 0.2
 GROWTH_MB = 100
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
@@ -50,7 +50,7 @@ class Filled:
 
     def check(self) -> None:
         """It serves, and its log tells of no failure."""
-        with Client(self.served.target, timeout=SECONDS) as client:
+        with Client(self.served.target, timeout=PATIENCE_SECONDS) as client:
             assert client.get_model("spx").latest_version >= 3
             assert client.verify_audit_log().intact
         assert "Traceback" not in self.served.log.read_text()
@@ -77,7 +77,7 @@ def _fill(target: str) -> Known:
     features = {name: random_numbers.normal(size=300) for name in ("a", "b")}
     label = (features["a"] > 0).astype(np.int64)
     model = LogisticRegression().fit(np.column_stack(list(features.values())), label)
-    with Client(target, timeout=SECONDS) as client:
+    with Client(target, timeout=PATIENCE_SECONDS) as client:
         versions = [client.register(name, model) for name in ("spx", "ndx") for _ in range(3)]
         for version in versions:
             client.set_reference(version, features)
@@ -141,7 +141,7 @@ def _attack_from_one(filled: Filled, seed: int, requests: int) -> Counter[tuple[
             method = calls[(i + seed * len(calls) // THREADS) % len(calls)]
             messages = [hostile.message(method.input_type) for _ in range(1 + hostile.count(2))]
             sent = [hostile.broken(one) if hostile.chance(0.1) else one.SerializeToString() for one in messages]
-            seconds = STREAM_SECONDS if method.server_streaming else SECONDS
+            seconds = STREAM_SECONDS if method.server_streaming else PATIENCE_SECONDS
             answers[method.name, RawCaller(channel, seconds).call(method, sent)] += 1
     return answers
 
@@ -150,7 +150,7 @@ def test_calls_that_are_not_in_the_contract_are_refused(filled: Filled) -> None:
     with grpc.insecure_channel(filled.served.target) as channel:
         for path in ("/", "/modelward.v1.LifecycleService/", "/modelward.v1.LifecycleService/Nothing", "/a/b/c", "//"):
             with pytest.raises(grpc.RpcError) as refused:
-                channel.unary_unary(path)(b"", timeout=SECONDS)  # type: ignore[arg-type]
+                channel.unary_unary(path)(b"", timeout=PATIENCE_SECONDS)  # type: ignore[arg-type]
             assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -204,14 +204,14 @@ def test_arrow_streams_with_errors_are_read_or_refused(filled: Filled) -> None:
             request = drift_pb2.DetectDriftRequest()
             request.version.model, request.version.version = "spx", 1
             request.data.arrow_ipc = _mutated(filled.known.blobs[0], numbers)
-            answers[RawCaller(channel, SECONDS).call(method, [request.SerializeToString()])] += 1
+            answers[RawCaller(channel, PATIENCE_SECONDS).call(method, [request.SerializeToString()])] += 1
     assert set(answers) <= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}, answers
     filled.check()
 
 
 def test_model_files_with_errors_fail_as_models(filled: Filled, tmp_path: Path) -> None:
     numbers = random.Random(3)
-    with Client(filled.served.target, timeout=SECONDS) as client:
+    with Client(filled.served.target, timeout=PATIENCE_SECONDS) as client:
         whole = (client.download("spx/1", tmp_path / "whole") / "model.skops").read_bytes()
         for _ in range(100 if FULL else 1):
             (tmp_path / "model.skops").write_bytes(_mutated(whole, numbers))
@@ -226,8 +226,8 @@ def test_watchers_that_do_not_read_hold_up_nobody(filled: Filled) -> None:
     before = filled.resident_mb()
     channels = [grpc.insecure_channel(filled.served.target, options=OWN_CONNECTION) for _ in range(10)]
     request = lifecycle_pb2.WatchModelsRequest(models=["ndx"])
-    watching = [LifecycleServiceStub(channel).WatchModels(request, timeout=SECONDS) for channel in channels]
-    with Client(filled.served.target, timeout=SECONDS) as client:
+    watching = [LifecycleServiceStub(channel).WatchModels(request, timeout=PATIENCE_SECONDS) for channel in channels]
+    with Client(filled.served.target, timeout=PATIENCE_SECONDS) as client:
         for i in range(2_000 if FULL else 40):
             client.update_model("ndx", description=f"{i} " + "x" * 9_000)
         last = f"{i} "
@@ -248,12 +248,12 @@ def test_a_watcher_whose_machine_vanished_is_let_go(tmp_path: Path, monkeypatch:
     network, ended = FlakyProxy(server.target), threading.Event()
     with grpc.insecure_channel(network.address) as channel:
         stub = LifecycleServiceStub(channel)
-        stub.CreateModel(lifecycle_pb2.CreateModelRequest(model="spx"), timeout=SECONDS)
-        watching = stub.WatchModels(lifecycle_pb2.WatchModelsRequest(), timeout=SECONDS)
+        stub.CreateModel(lifecycle_pb2.CreateModelRequest(model="spx"), timeout=PATIENCE_SECONDS)
+        watching = stub.WatchModels(lifecycle_pb2.WatchModelsRequest(), timeout=PATIENCE_SECONDS)
         watching.add_callback(ended.set)
         assert next(watching).events[0].model == "spx"
         network.silent = True
-        assert ended.wait(SECONDS)
+        assert ended.wait(PATIENCE_SECONDS)
         assert watching.code() is grpc.StatusCode.UNAVAILABLE
     network.close()
     server.stop()

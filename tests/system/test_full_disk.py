@@ -12,9 +12,9 @@ from modelward.errors import LimitReached
 from modelward_server.storage import disk_reserve
 from modelward_server.storage.disk_reserve import DiskReserve
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 Serve = Callable[..., ForkedServer]
-SECONDS = 60.0
 DISK_BYTES = 16 << 20
 
 
@@ -62,7 +62,7 @@ def test_a_full_disk_lets_models_be_halted_resumed_and_rolled_back(
     serve: Serve, small_disk: Path, tmp_path: Path
 ) -> None:
     server = serve("--grace-seconds", "1", data_dir=small_disk / "data")
-    with Client(server.target, timeout=SECONDS) as client:
+    with Client(server.target, timeout=PATIENCE_SECONDS) as client:
         for version in (1, 2):
             client.register("spx", model_file(tmp_path))
             client.promote(f"spx/{version}", to="staging")

@@ -14,6 +14,7 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 BINARY = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
 
@@ -28,7 +29,7 @@ class Grpcurl:
     def run(self, *arguments: str, data: object = None) -> "subprocess.CompletedProcess[str]":
         flags = [] if data is None else ["-d", json.dumps(data)]
         command = [*self._command, *flags, self._target, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
     def text(self, *arguments: str) -> str:
         done = self.run(*arguments)

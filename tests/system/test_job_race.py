@@ -18,11 +18,11 @@ from tests.support.forked_server import ForkedServer
 from tests.support.job_worker import work_until_killed
 from tests.support.postgres import DATABASES, new_database
 from tests.support.scale import FULL
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.system.conftest import Serve
 
 JOBS, WORKERS = (30, 12) if FULL else (12, 8)
 QUEUE = "race"
-PATIENCE_SECONDS = 120.0
 choice = random.Random(3)
 
 
@@ -71,7 +71,7 @@ def crew(servers: list[ForkedServer], tmp_path: Path) -> Iterator[Crew]:
 
 
 def test_every_job_is_done_once_whoever_dies(servers: list[ForkedServer], crew: Crew, tmp_path: Path) -> None:
-    with Client(servers[0].target, actor="ada", timeout=60) as client:
+    with Client(servers[0].target, actor="ada", timeout=PATIENCE_SECONDS) as client:
         asked = [_asked(client, f"race-{number}") for number in range(JOBS)]
         servers[1].kill()
         done = _wait_until_done(client, crew)

@@ -21,7 +21,6 @@ from tests.support.killable_server import MIRROR_PROMOTION, MIRROR_REGISTRATION,
 from tests.support.linearizability import first_impossible
 from tests.support.postgres import new_database
 from tests.support.recovery_checks import (
-    PATIENCE_SECONDS,
     Registry,
     check_files,
     check_reference,
@@ -31,6 +30,7 @@ from tests.support.recovery_checks import (
 )
 from tests.support.scale import FULL
 from tests.support.stage_history import Standing, check_told, step
+from tests.support.waiting import PATIENCE_SECONDS
 
 KILLS = 200 if FULL else 3
 DATABASES = ("sqlite", "postgresql")

@@ -15,6 +15,7 @@ from tests.support.document_runner import TARGET
 from tests.support.documents import ROOT, blocks
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 MODEL = "spx-direction"
 DESCRIPTORS = ROOT / "protos" / "modelward.binpb"
@@ -22,7 +23,6 @@ PAGE = ROOT / "docs" / "languages.md"
 GO_PACKAGES = Path("/usr/share/gocode/src")
 """Where Debian puts Go's packages."""
 BUILD_SECONDS = 900
-CALL_SECONDS = 30
 UNITS = [f"账户-{number}" for number in range(40)]
 
 
@@ -57,7 +57,9 @@ class Program:
 
     def _done(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         command = [*self._command, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=self._env, timeout=CALL_SECONDS, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, env=self._env, timeout=PATIENCE_SECONDS, check=False
+        )
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,7 @@ def test_it_watches_and_goes_on_after_a_break(
             assert watching.stdout.readline() == f"transition {model}/1 STAGE_STAGING\n"
             client.promote(f"{model}/1", to="production")
             assert watching.stdout.readline() == f"transition {model}/1 STAGE_PRODUCTION\n"
-            assert watching.wait(CALL_SECONDS) == 0
+            assert watching.wait(PATIENCE_SECONDS) == 0
     network.close()
 
 

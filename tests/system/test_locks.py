@@ -31,8 +31,7 @@ from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.unit_of_work import MAX_ATTEMPTS, UnitOfWork
 from tests.support.abtest_traffic import outcomes as traffic
 from tests.support.running_server import RunningServer
-
-PATIENCE = 60.0
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class Held:
@@ -50,7 +49,7 @@ class Held:
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
         self.reached.set()
-        assert self._free.wait(PATIENCE)
+        assert self._free.wait(PATIENCE_SECONDS)
         return self._original(*args, **kwargs)
 
     def let_go(self) -> None:
@@ -59,7 +58,7 @@ class Held:
 
 @pytest.fixture
 def mw(server: RunningServer) -> Iterator[Client]:
-    with Client(server.target, timeout=PATIENCE, actor="tester") as client:
+    with Client(server.target, timeout=PATIENCE_SECONDS, actor="tester") as client:
         yield client
 
 
@@ -97,7 +96,9 @@ def stopped(held: Held, call: Callable[[], Any]) -> Iterator["Future[Any]"]:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(call)
         try:
-            assert held.reached.wait(PATIENCE), running.exception() if running.done() else "it never came so far"
+            assert held.reached.wait(PATIENCE_SECONDS), (
+                running.exception() if running.done() else "it never came so far"
+            )
             yield running
         finally:
             held.let_go()

@@ -16,10 +16,10 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client, DriftEvidence, FollowUpAction, FollowUpState, JobState, RetrainingPolicy, RolloutState
 from tests.support.server_process import bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.system.conftest import Serve
 
 MODEL = "spx-direction"
-PATIENCE_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
 random = np.random.default_rng(5)
 

@@ -17,10 +17,10 @@ from nbclient import NotebookClient
 from modelward import Client, MetricRange, PromotionPolicy
 from tests.support.documents import ROOT
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import PATIENCE_SECONDS
 
 FOLDER = ROOT / "examples" / "python"
 NOTEBOOK = FOLDER / "registry.ipynb"
-SECONDS = 90
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,9 @@ def command(program: str, *arguments: str) -> list[str]:
 
 def said(program: str, *arguments: str, code: int = 0) -> str:
     """Run a program to its end, and return what it prints."""
-    done = subprocess.run(command(program, *arguments), capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        command(program, *arguments), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
@@ -66,7 +68,7 @@ def started(log: Path, program: str, *arguments: str) -> Iterator["subprocess.Po
 
 
 def wait_for(log: Path, text: str) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while text not in log.read_text():
         assert time.monotonic() < deadline, f"{text!r} is not in:\n{log.read_text()}"
         time.sleep(0.05)
@@ -91,7 +93,7 @@ def test_engine_switches_and_goes_on_without_a_server(tmp_path: Path) -> None:
         said("trainer.py", model, "--server", server.target, "--strength", "0.1")
         wait_for(log, f"running {model}/2")
         with Client(server.target) as mw:
-            deadline = time.monotonic() + SECONDS
+            deadline = time.monotonic() + PATIENCE_SECONDS
             while (found := [(e.engine, e.version) for e in mw.get_rollout(model).engines]) != [("ny4-07", 2)]:
                 assert time.monotonic() < deadline, found
                 time.sleep(0.05)
@@ -112,7 +114,7 @@ def test_engine_stands_aside_while_its_model_is_halted(server: ForkedServer, mod
         wait_for(log, "standing aside: ")
         assert "exchange outage" in log.read_text()
         mw.resume(model)
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while log.read_text().count(f"running {model}/1") < 2:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
@@ -138,7 +140,7 @@ def test_notebook_runs_from_top_to_bottom(
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")]))
     notebook = read()
-    done = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()
+    done = NotebookClient(notebook, timeout=PATIENCE_SECONDS, kernel_name="python3").execute()
     outputs = [output for cell in done.cells for output in cell.get("outputs", ())]
     shown = [kind for output in outputs for kind in output.get("data", ())]
     assert shown.count("image/png") == 2

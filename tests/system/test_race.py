@@ -22,6 +22,7 @@ from tests.support.postgres import new_database
 from tests.support.race_client import VERSIONS, Scale, race
 from tests.support.scale import FULL
 from tests.support.stage_history import Event, Moved, Standing, check_told, replay, step
+from tests.support.waiting import PATIENCE_SECONDS
 
 SCALE = Scale(8, 50, 200, 10) if FULL else Scale(3, 2, 30, 2)
 START = Standing((Stage.STAGING,) * VERSIONS)
@@ -50,7 +51,7 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
 
 def test_one_version_is_in_production_however_many_promote_at_once(arena: Arena, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"model")
-    with Client(arena.servers[0], timeout=120) as client:
+    with Client(arena.servers[0], timeout=PATIENCE_SECONDS) as client:
         for number in range(SCALE.models * VERSIONS):
             client.promote(client.register(f"m{number % SCALE.models}", tmp_path / "model.bin"), to="staging")
         seen = _run_rounds(arena)

@@ -13,6 +13,7 @@ from modelward import AsyncClient, Client, Stage
 from modelward.errors import ModelHalted
 from tests.support.forked_server import ForkedServer
 from tests.support.postgres import new_database
+from tests.support.waiting import PATIENCE_SECONDS
 
 VERSIONS = 8
 
@@ -34,7 +35,7 @@ def targets(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 def writer(targets: tuple[str, str], tmp_path: Path) -> Iterator[Client]:
     """A client of the one server, which has versions in staging."""
     (tmp_path / "model.bin").write_bytes(b"model")
-    with Client(targets[0], timeout=60) as client:
+    with Client(targets[0], timeout=PATIENCE_SECONDS) as client:
         for _ in range(VERSIONS):
             client.promote(client.register("spx", tmp_path / "model.bin"), to="staging")
         client.promote("spx/1", to="production")
@@ -78,7 +79,7 @@ async def test_who_asks_during_promotions_is_never_told_less_than_was_acknowledg
 
 def test_what_mlflow_calls_a_version_shows_too(writer: Client, targets: tuple[str, str]) -> None:
     with Client(targets[1]) as reader:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (kept := reader.resolve("spx").version).run_id and time.monotonic() < deadline:
             time.sleep(0.2)
         assert kept.run_id == reader.get_version("spx/1").run_id != ""

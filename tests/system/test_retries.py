@@ -12,10 +12,9 @@ import pytest
 from modelward import AsyncClient, Client, ModelVersion
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.forked_server import ForkedServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 MODEL = "spx"
-PATIENCE_SECONDS = 60.0
 
 
 class Outage:

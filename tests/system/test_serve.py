@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.mlflow.client import connect
 from tests.support.forked_server import ForkedServer
 from tests.support.server_process import ServerProcess
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 Serve = Callable[..., ForkedServer]
 
@@ -69,7 +68,9 @@ def test_settings_come_from_the_environment_and_a_flag_wins(
 
 def refused(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelward", "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | env)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=os.environ | env
+    )
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -106,17 +107,17 @@ def test_a_call_in_flight_finishes_while_new_ones_are_refused(serve: Serve) -> N
         yield pb.UploadBlobsRequest(header=pb.BlobHeader(sha256=digest, size_bytes=len(content)))
         yield pb.UploadBlobsRequest(chunk=content[:500])
         under_way.set()
-        go_on.wait(60)
+        go_on.wait(PATIENCE_SECONDS)
         yield pb.UploadBlobsRequest(chunk=content[500:])
 
     with grpc.insecure_channel(server.target) as channel, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(LifecycleServiceStub(channel).UploadBlobs, slowly(), timeout=60)
-        under_way.wait(60)
+        answer = pool.submit(LifecycleServiceStub(channel).UploadBlobs, slowly(), timeout=PATIENCE_SECONDS)
+        under_way.wait(PATIENCE_SECONDS)
         server.tell_to_stop()
         eventually(lambda: is_refused(server.target))
         go_on.set()
-        assert [blob.sha256 for blob in answer.result(60).blobs] == [digest]
-    assert server.wait(60) == 0
+        assert [blob.sha256 for blob in answer.result(PATIENCE_SECONDS).blobs] == [digest]
+    assert server.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_restart_keeps_everything(serve: Serve, tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_clean_stop_leaves_mlflow_with_the_last_promotion(serve: Serve, tmp_pa
         client.promote(version, to="staging")
         client.promote(version, to="production")
     server.tell_to_stop()
-    assert server.wait(120) == 0
+    assert server.wait(PATIENCE_SECONDS) == 0
     aliases = connect(f"sqlite:///{server.data_dir}/mlflow.db").get_registered_model("shown").aliases
     assert set(aliases) == {"production"}
 
@@ -158,19 +159,18 @@ def test_a_kill_loses_nothing_that_was_acknowledged(serve: Serve, tmp_path: Path
     path = model_file(tmp_path)
 
     def write() -> None:
-        with Client(server.target, timeout=2) as client:
-            while True:
-                version = client.register("hit", path, params={"n": str(len(acknowledged))})
-                client.promote(version, to="staging")
-                client.promote(version, to="production")
-                acknowledged.append(version.version)
+        while True:
+            version = client.register("hit", path, params={"n": str(len(acknowledged))})
+            client.promote(version, to="staging")
+            client.promote(version, to="production")
+            acknowledged.append(version.version)
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, Client(server.target, timeout=PATIENCE_SECONDS) as client:
         writing = pool.submit(write)
-        while len(acknowledged) < 5 and not writing.done():
-            time.sleep(0.01)
+        eventually(lambda: len(acknowledged) >= 5 or writing.done())
         server.kill()
-        assert isinstance(writing.exception(60), ModelwardError)
+        client.close()  # It would try again.
+        assert isinstance(writing.exception(PATIENCE_SECONDS), ModelwardError)
     with Client(serve().target) as client:
         kept = {version.version: version.stage for version in client.list_versions("hit")}
         assert set(acknowledged) <= set(kept)

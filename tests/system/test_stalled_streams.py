@@ -37,10 +37,9 @@ from tests.support.stalled_streams import (
     as_stream,
     cut_off,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 STALLED, HONEST, CUT_OFF = (64, 200, 1_000) if FULL else (16, 40, 80)
-SECONDS = 60.0
 
 
 @pytest.fixture(params=DATABASES)
@@ -60,7 +59,7 @@ def version(running: RunningServer, tmp_path: Path) -> common_pb2.ModelVersionRe
 
 def _registered(target: str, folder: Path) -> common_pb2.ModelVersionRef:
     (folder / "model.txt").write_text("a model")
-    with Client(target, timeout=SECONDS) as client:
+    with Client(target, timeout=PATIENCE_SECONDS) as client:
         version: ModelVersion = client.register("spx", folder / "model.txt")
         client.set_reference(version, {"x": np.arange(500.0)})
     return common_pb2.ModelVersionRef(model="spx", version=1)
@@ -82,7 +81,7 @@ async def test_others_are_answered_while_many_senders_stall(
     running: RunningServer, version: common_pb2.ModelVersionRef, channel: grpc.aio.Channel
 ) -> None:
     stalled = await _stall(channel, version, STALLED)
-    async with AsyncClient(running.target, timeout=SECONDS) as client:
+    async with AsyncClient(running.target, timeout=PATIENCE_SECONDS) as client:
         await client.halt("spx", reason="try")
         await client.resume("spx")
         honest = [asyncio.ensure_future(_honest(running.target, version)) for _ in range(HONEST)]
@@ -104,7 +103,7 @@ async def _honest(target: str, version: common_pb2.ModelVersionRef) -> type[Mode
 async def _sent(channel: grpc.aio.Channel, parts: Parts) -> type[ModelwardError] | None:
     """Send a stream for drift, and return what error came of it."""
     try:
-        await DRIFT.call(channel)(as_stream(parts), timeout=SECONDS)
+        await DRIFT.call(channel)(as_stream(parts), timeout=PATIENCE_SECONDS)
     except grpc.aio.AioRpcError as error:
         return type(error_of(error))
     return None
@@ -126,7 +125,7 @@ async def test_senders_that_are_cut_off_leave_nothing_behind(
             call.cancel()
     eventually(lambda: not any(executor.outstanding for executor in (executors.compute, executors.files)))
     threads = threading.active_count()
-    await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=SECONDS)
+    await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=PATIENCE_SECONDS)
     assert threading.active_count() <= threads + executors.compute.threads + executors.files.threads
     incoming = running.settings.blobs_folder / "incoming"
     assert not [path for path in incoming.iterdir() if path.suffix != ".part"]
@@ -164,14 +163,14 @@ async def test_upload_beyond_the_bound_is_told_to_come_again(
     uploads = running.app.uploads
     eventually(lambda: uploads.open == MAX_UPLOADS)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=SECONDS)
+        await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=PATIENCE_SECONDS)
     error = error_of(caught.value)
     assert isinstance(error, LimitReached)
     assert error.retry_seconds == 1.0
     for one in stalled:
         one.call.cancel()
     eventually(lambda: uploads.open == 0)
-    await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=SECONDS)
+    await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=PATIENCE_SECONDS)
 
 
 async def test_stream_that_ends_anywhere_is_answered(
@@ -198,5 +197,5 @@ async def test_server_ends_within_its_grace_whatever_hangs(tmp_path: Path) -> No
                 await asyncio.wait_for(asyncio.shield(hanging), 1)
             began = time.monotonic()
             assert await asyncio.to_thread(served.stop) == 0
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < 60
             hanging.cancel()

@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import Client
 from tests.support.server_process import ServerProcess
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 LARGE = (
     "arch",
@@ -31,13 +31,14 @@ LARGE = (
 )
 """Libraries that take from a tenth of a second to some seconds to import."""
 BROKEN = "raise RuntimeError('this library is broken')\n"
-WAIT_SECONDS = 90.0
 
 
 def imported(program: str) -> set[str]:
     """Run a program in a process of its own and return which of the libraries it has imported."""
     said = f"{program}\nimport sys\nprint(*({set(LARGE)!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", said], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
     return set(done.stdout.split())
 
 
@@ -80,7 +81,7 @@ with ThreadPoolExecutor() as calls:
 def state(server: ServerProcess, task: str) -> str:
     with grpc.insecure_channel(server.target) as channel:
         health: Any = HealthStub(channel)
-        answer = health.Check(HealthCheckRequest(service=f"modelward.background.{task}"), timeout=20)
+        answer = health.Check(HealthCheckRequest(service=f"modelward.background.{task}"), timeout=PATIENCE_SECONDS)
     return HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
@@ -108,7 +109,7 @@ def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(
     server: ServerProcess, libraries: Path, tmp_path: Path
 ) -> None:
     library = libraries / "arch"
-    eventually(lambda: state(server, "warm-up") == "NOT_SERVING", WAIT_SECONDS)
+    eventually(lambda: state(server, "warm-up") == "NOT_SERVING", PATIENCE_SECONDS)
     assert "the background task warm-up failed" in server.log.read_text()
     assert "this library is broken" in server.log.read_text()
     with Client(server.target) as client:  # What needs no such library goes on.
@@ -116,4 +117,4 @@ def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(
         assert client.register("plain", tmp_path / "model.bin").version == 1
     (library / "__init__.py").write_text("")
     (library / "bootstrap.py").write_text("")
-    eventually(lambda: state(server, "warm-up") == "SERVING", WAIT_SECONDS)
+    eventually(lambda: state(server, "warm-up") == "SERVING", PATIENCE_SECONDS)

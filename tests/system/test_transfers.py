@@ -15,6 +15,7 @@ from tests.support.clients import as_async
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.forked_server import ForkedServer
 from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.system.conftest import Serve
 
 MIB = 1 << 20
@@ -147,7 +148,7 @@ async def test_download_while_the_network_is_down_gives_up_in_time(
         begun = time.monotonic()
         with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
             await client.download(version, model.parent / "copy")
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60
 
 
 async def test_links_in_the_folder_lead_nothing_out_of_it(client: AsyncClient, name: str, model: Path) -> None:
@@ -226,9 +227,9 @@ def _held(served: ForkedServer) -> int:
 def _register(kind: str, target: str, model: Path) -> ModelVersion:
     async def registered() -> ModelVersion:
         async with AsyncClient(target) as client:
-            return await client.register("spx", model, timeout=60)
+            return await client.register("spx", model, timeout=PATIENCE_SECONDS)
 
     if kind == "async":
         return asyncio.run(registered())
     with Client(target) as client:
-        return client.register("spx", model, timeout=60)
+        return client.register("spx", model, timeout=PATIENCE_SECONDS)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.forked_server import ForkedServer
 from tests.support.packages import need_index, new_environment, succeed, uv
+from tests.support.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = {
@@ -86,11 +87,15 @@ def test_client_converses_with_a_server_without_a_warning(
     programs = installed(case, wheel, tmp_path / "environment")
     program = PROLOGUE.get(case, "") + CONVERSATION
     command = [str(programs / "python"), "-I", "-W", "error", "-c", program, server.target, case]
-    said = succeed(subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path))
+    said = succeed(
+        subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, cwd=tmp_path)
+    )
     etag, fields, protobuf = said.splitlines()
     assert (etag, fields) == ("['current_etag']", "['data']")
     assert protobuf.startswith(PROTOBUF[case])
     command = [str(programs / "modelward"), "health", "--server", server.target]
     environment = os.environ | {"PYTHONWARNINGS": "error", "PYTHONPATH": ""}
-    health = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    health = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=environment
+    )
     assert succeed(health).split()[:2] == ["server", "serving"]

@@ -16,7 +16,8 @@ import pytest
 from modelward import Client, VersionRef
 from tests.security.test_tls import issue
 from tests.support.ports import free_port
-from tests.support.server_process import STOP_SECONDS, ServerProcess, bare_environment
+from tests.support.server_process import ServerProcess, bare_environment
+from tests.support.waiting import PATIENCE_SECONDS
 
 WORKERS = 2
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
@@ -61,7 +62,7 @@ def client_of(served: ServedByWorkers) -> Client:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -69,7 +70,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 def calls_answered(port: int) -> bool:
     """Tell whether a worker, by its metrics, has answered calls."""
-    scraped = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+    scraped = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_SECONDS).read().decode()
     return 'grpc_method="GetModel"' in scraped
 
 
@@ -83,7 +84,7 @@ def test_connections_are_shared_out_and_each_worker_has_metrics(served: ServedBy
         with grpc.secure_channel(place, secure, options=OWN_CONNECTION) as channel:
             get: Any = channel.unary_unary("/modelward.v1.LifecycleService/GetModel")
             with pytest.raises(grpc.RpcError):
-                get(b"", timeout=20)
+                get(b"", timeout=PATIENCE_SECONDS)
         return all(calls_answered(metrics_port + number) for number in range(WORKERS))
 
     wait_until(connect)
@@ -109,7 +110,7 @@ def test_new_certificate_is_served_by_every_worker(served: ServedByWorkers) -> N
     for _ in range(8):
         place = served.target.replace("127.0.0.1", "localhost")
         with grpc.secure_channel(place, secure, options=OWN_CONNECTION) as channel:
-            grpc.channel_ready_future(channel).result(STOP_SECONDS)
+            grpc.channel_ready_future(channel).result(PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -137,7 +138,9 @@ def test_metrics_need_a_port_for_each_worker(tmp_path: Path) -> None:
 
 def _serve(*flags: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "modelward", "serve", *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=bare_environment())
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=bare_environment()
+    )
 
 
 def test_workers_end_with_a_supervisor_that_is_killed(served: ServedByWorkers) -> None:

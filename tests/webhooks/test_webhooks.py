@@ -26,7 +26,8 @@ from modelward_server.webhooks.messages import is_delivered, message_of
 from modelward_server.webhooks.sending import DeliveryError, Sender
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
-from tests.support.webhook_receiver import PATIENCE_SECONDS, Receiver
+from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.webhook_receiver import Receiver
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
 
