@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.backtest import Overfitting, ValidationFold
 from modelward.leaks import LeakKind
-from modelward.shared.figures import metric, p_equals, statistic
+from modelward.shared.figures import duration, metric, p_equals, statistic
 from modelward.signature import Signature
 
 T = TypeVar("T")
@@ -176,7 +176,7 @@ class TrainingWindow(Record):
     """How long after a row its label is known."""
 
     def _describe(self) -> str:
-        return f"{self.first} to {self.last}" + (f", labels {self.horizon} later" if self.horizon else "")
+        return f"{self.first} to {self.last}" + (f", labels {duration(self.horizon)} later" if self.horizon else "")
 
 
 @dataclass(frozen=True, repr=False)

@@ -26,6 +26,7 @@ from modelward.cli.options import REASON, Duration, Instant, Measurement, Window
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.retraining import Trigger
+from modelward.shared.figures import duration
 
 MODEL = click.argument("model", default="", shell_complete=complete_models)
 SCHEDULE_ID = click.argument("schedule_id", metavar="SCHEDULE", shell_complete=complete_schedules)
@@ -219,12 +220,12 @@ def _all_in_words(made: Schedule) -> str:
 
 def _in_words(trigger: Trigger) -> str:
     if isinstance(trigger, Every):
-        return f"{_span(trigger.span)} after the last training"
+        return f"{duration(trigger.span)} after the last training"
     if isinstance(trigger, Cron):
         return f"at {trigger.expression} in {trigger.time_zone}"
     if isinstance(trigger, AtSession):
         moment = "close" if trigger.after_open is None else "opening"
-        return f"{_span(trigger.offset)} after the {moment} of {trigger.calendar} ({_sessions(trigger)})"
+        return f"{duration(trigger.offset)} after the {moment} of {trigger.calendar} ({_sessions(trigger)})"
     if isinstance(trigger, OnDrift):
         return "on drift" if trigger.min_score is None else f"on drift with a score of at least {trigger.min_score:g}"
     kind, bound = trigger.bound
@@ -234,7 +235,3 @@ def _in_words(trigger: Trigger) -> str:
 def _sessions(trigger: AtSession) -> str:
     place = f"session {trigger.closure_session:+d} of closures of {trigger.closure_days} days or more"
     return place if trigger.closure_days else trigger.sessions
-
-
-def _span(span: timedelta) -> str:
-    return str(span).removesuffix(", 0:00:00")

@@ -6,6 +6,7 @@ next to its threshold has enough digits to show on which side of the threshold i
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 
 MIN_DIGITS, MAX_DIGITS = 3, 17
 """Significant digits of a number that is shown next to another; 17 digits distinguish any two float64 values."""
@@ -93,6 +94,11 @@ def beside(value: float, threshold: float, write: Callable[[float], str] = stati
 def score(value: float) -> str:
     """Format a drift score, whose threshold is 0.5."""
     return beside(value, 0.5)[0]
+
+
+def duration(span: timedelta) -> str:
+    """Return a duration, for example `7 days` or `1 day, 6:00:00`."""
+    return str(span).removesuffix(", 0:00:00")
 
 
 def _digits(value: float, digits: int, write: Callable[[float], str]) -> str:

@@ -4,7 +4,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from modelward_server.reports import wording
 
-FIGURES = ("figure", "measure", "score", "change", "against", "level", "percent", "probability", "count")
+FIGURES = ("figure", "measure", "score", "change", "against", "level", "percent", "probability", "count", "duration")
 WORDING = (*FIGURES, "instant", "short", "middle_cut", "listed")
 
 

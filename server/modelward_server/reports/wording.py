@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from modelward.segments import SegmentAdjustment
 from modelward.shared import figures
-from modelward.shared.figures import level, percent, probability
+from modelward.shared.figures import duration, level, percent, probability
 
-__all__ = ["level", "percent", "probability"]
+__all__ = ["duration", "level", "percent", "probability"]
 
 MINUS = "\N{MINUS SIGN}"
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}")

@@ -9,6 +9,7 @@ from cronsim import CronSim, CronSimError
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import AtSession, ByClock, Cron, Every, Trigger
+from modelward.shared.figures import duration
 from modelward_server.retraining.trading_sessions import session_phrase, session_times, zone_of
 
 FIRST_DAY = datetime(1, 1, 2, tzinfo=UTC)
@@ -48,11 +49,11 @@ def grid_start(trigger: ByClock, trained: datetime, after: datetime) -> datetime
 def describe(trigger: ByClock) -> str:
     """Describe a trigger, for example `At 17:30 on Friday, America/New_York`."""
     if isinstance(trigger, Every):
-        return f"{format_duration(trigger.span)} after the last training"
+        return f"{duration(trigger.span)} after the last training"
     if isinstance(trigger, AtSession):
         moment = "close" if trigger.after_open is None else "opening"
         sessions = session_phrase(trigger)
-        return f"{format_duration(trigger.offset)} after the {moment} of {sessions}, {trigger.calendar}"
+        return f"{duration(trigger.offset)} after the {moment} of {sessions}, {trigger.calendar}"
     return f"{CronSim(trigger.expression, datetime.now(UTC)).explain()}, {trigger.time_zone}"
 
 
@@ -62,11 +63,6 @@ def format_local(trigger: ByClock, at: datetime) -> str:
         return describe(trigger)
     zone = ZoneInfo(trigger.time_zone) if isinstance(trigger, Cron) else zone_of(trigger)
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M} {zone}"
-
-
-def format_duration(duration: timedelta) -> str:
-    """Format a duration, for example `7 days` or `1 day, 6:00:00`."""
-    return str(duration).removesuffix(", 0:00:00")
 
 
 def check_zone(name: str, field: str) -> None:

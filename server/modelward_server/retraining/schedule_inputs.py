@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
 from modelward.retraining import DueModel, DueReason, OnDrift, OnPerformance, Schedule
+from modelward.shared.figures import duration
 from modelward_server.drift.live_monitoring import active_drift_alarm, past_drift_alarm
 from modelward_server.drift.performance_alarms import active_performance_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.repository import model_row
-from modelward_server.retraining.clock import format_duration
 from modelward_server.retraining.evaluation_windows import prepare_window
 from modelward_server.retraining.repository import IS_OPEN, last_end, latest_job, open_job, plans_of
 from modelward_server.retraining.schedule_evaluation import FiringDecisions, decide_firings, unexpected_problem
@@ -179,7 +179,7 @@ def _due(
 def _ago(span: timedelta) -> str:
     """Format an age, rounded to days, or to seconds below a day."""
     unit = timedelta(days=1) if span >= timedelta(days=1) else timedelta(seconds=1)
-    return f"{format_duration(max(span, timedelta(0)) // unit * unit)} ago"
+    return f"{duration(max(span, timedelta(0)) // unit * unit)} ago"
 
 
 def _newest_data(session: Session, model: str) -> datetime | None:

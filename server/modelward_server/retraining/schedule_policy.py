@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import Schedule
 from modelward.schedules import SchedulePolicy
-from modelward_server.retraining.clock import check_zone, format_duration
+from modelward.shared.figures import duration
+from modelward_server.retraining.clock import check_zone
 from modelward_server.retraining.triggers import ScheduleInputs, minute
 
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -55,7 +56,7 @@ def cool_down_reason(policy: SchedulePolicy, inputs: ScheduleInputs, at: datetim
     """Return why the cool-down after the last job prevents a new one; empty if it does not."""
     if inputs.ended_at is None or not inputs.ended_at <= at < inputs.ended_at + policy.cool_down:
         return ""
-    return f"the last job ended {minute(inputs.ended_at)}, and the cool-down takes {format_duration(policy.cool_down)}"
+    return f"the last job ended {minute(inputs.ended_at)}, and the cool-down takes {duration(policy.cool_down)}"
 
 
 def budget_reason(policy: SchedulePolicy, inputs: ScheduleInputs, now: datetime) -> str:

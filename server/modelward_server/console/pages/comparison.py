@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from modelward import AsyncClient, Comparison
 from modelward.comparison import MetricDifference, MetricEstimate, ModelResult, Verdict
+from modelward.leaks import LeakCheck
 from modelward.lifecycle import VersionRef
 
 TEMPLATE = "comparison"
@@ -23,6 +24,10 @@ class Row:
     """From the baseline; None for the baseline itself."""
     verdict: Verdict | None
     failure: str
+    coverage: float | None
+    """The share of the rows that it answered; None where it failed."""
+    leaks: Sequence[LeakCheck]
+    """The leaks that were found."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,16 @@ class View:
     comparison: Comparison
     rows: Sequence[Row]
     """The best first."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a version did not answer every row."""
+        return any(row.coverage not in {None, 1} for row in self.rows)
+
+    @property
+    def has_leaks(self) -> bool:
+        """Whether a leak was found."""
+        return any(row.leaks for row in self.rows)
 
 
 async def fetch(client: AsyncClient, request: Request) -> View:
@@ -48,4 +63,5 @@ def _row(comparison: Comparison, result: ModelResult) -> Row:
     primary = comparison.primary_metric
     estimate = next((one for one in result.metrics if one.metric == primary), None)
     difference = next((one for one in result.differences if one.metric == primary), None)
-    return Row(result.version, estimate, difference, result.verdict, result.failure)
+    leaks = [check for check in result.leaks if check.found]
+    return Row(result.version, estimate, difference, result.verdict, result.failure, result.coverage, leaks)
