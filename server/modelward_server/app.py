@@ -66,7 +66,7 @@ from modelward_server.security.identity_provider import IdentityProvider
 from modelward_server.settings import Settings
 from modelward_server.storage import retention_task
 from modelward_server.storage.blobs import BlobStore
-from modelward_server.storage.ledger import Ledger, is_sqlite
+from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.private_files import make_private_folder
 from modelward_server.storage.replicas import Replicas
 from modelward_server.storage.retention import Retention
@@ -118,7 +118,7 @@ class App:
         self._options = [*GRPC_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
         make_private_folder(settings.data_dir)
         hide(settings.data_dir, settings.blobs_folder)
-        self.executors = Executors(one_writer=is_sqlite(settings.ledger_url))
+        self.executors = Executors()
         self.ledger = Ledger(settings.ledger_url, self.executors.ledger_threads)
         self._spool_dir = settings.data_dir / "spool"
         self._spool_dir.mkdir(mode=0o700, exist_ok=True)

@@ -232,7 +232,7 @@ def test_what_is_outdated_again_and_again_is_told_in_the_end(server: RunningServ
         tried.append(number)
         raise Outdated
 
-    unit = UnitOfWork(server.app.ledger, Executors(one_writer=True), lambda: None)
+    unit = UnitOfWork(server.app.ledger, Executors(), lambda: None)
     with pytest.raises(ConcurrentChange, match="retry with the same request id"):
         asyncio.run(unit.run_prepared_as_system("tester", lambda _session: len(tried), outdated))
     assert tried == list(range(MAX_ATTEMPTS))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -134,7 +135,8 @@ class RequestUnitOfWork(UnitOfWork):
             session.rollback()
             return result
 
-        return await (self.executors.urgent if urgent else self._writes).run(self._write, rolled_back)
+        run = partial(self._write, alone=True)  # It ends its transaction.
+        return await (self.executors.urgent if urgent else self._writes).run(run, rolled_back)
 
     async def _key(self, request: Mutation) -> "_RequestKey":
         """Return the request's id and digest; a large request is hashed in a thread."""

@@ -126,18 +126,14 @@ class BoundedExecutor(ThreadPoolExecutor):
 
 
 class Executors:
-    """The server's thread pools.
+    """The server's thread pools."""
 
-    Args:
-        one_writer: whether the ledger accepts one writer at a time, as SQLite does: then a single thread writes, and
-            others do not compete for its lock.
-    """
-
-    def __init__(self, *, one_writer: bool) -> None:
+    def __init__(self) -> None:
         self.urgent = BoundedExecutor("urgent", URGENT_THREADS, MAX_WAITING_QUERIES)
         """Identities of clients, resolves, and the calls that halt or roll back a model."""
         self.reads = BoundedExecutor("read", READ_THREADS, MAX_WAITING_QUERIES)
-        self.writes = BoundedExecutor("write", 1 if one_writer else WRITE_THREADS, MAX_WAITING_QUERIES)
+        self.writes = BoundedExecutor("write", WRITE_THREADS, MAX_WAITING_QUERIES)
+        """Changes, of which those that wait at the same time are committed together."""
         self.compute = BoundedExecutor("compute", COMPUTE_THREADS, MAX_WAITING_JOBS)
         """Statistics, rendering, and decoding of received tables."""
         self.files = BoundedExecutor("file", FILE_THREADS, MAX_WAITING_QUERIES)

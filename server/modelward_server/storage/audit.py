@@ -120,6 +120,13 @@ def begin_change(session: Session, actor: str) -> ActorContext:
     return ActorContext(actor, now if last is None else max(now, last))
 
 
+def forget_all_but_head(session: Session) -> None:
+    """Forget what the change before in the same transaction loaded, but the head, which stays locked."""
+    session.expunge_all()
+    if head := session.info.get(HEAD_KEY):
+        session.add(head)
+
+
 def next_sequence(session: Session) -> int:
     """Return the sequence number of this transaction's next record; no other transaction can take it."""
     return _head(session, lock=True).sequence + 1

@@ -2,7 +2,6 @@
 
 import logging
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import DriftAlarm, PerformanceAlarm
@@ -12,6 +11,9 @@ from modelward_server.runtime.best_effort import best_effort
 
 log = logging.getLogger(__name__)
 
+LINES = "lines_after_commit"
+"""Key under which a session keeps the lines to log."""
+
 
 @best_effort
 def log_after_commit(session: Session, payload: object) -> None:
@@ -19,7 +21,23 @@ def log_after_commit(session: Session, payload: object) -> None:
     line = _line(payload)
     if line:
         level = logging.INFO if isinstance(payload, Job) else logging.WARNING
-        event.listen(session, "after_commit", lambda _session: _log(level, line), once=True)
+        session.info.setdefault(LINES, []).append((level, line))
+
+
+def log_committed(session: Session) -> None:
+    """Log the lines of a transaction that is committed."""
+    for level, line in session.info.pop(LINES, ()):
+        _log(level, line)
+
+
+def number_of_lines(session: Session) -> int:
+    """Return how many lines a transaction will log."""
+    return len(session.info.get(LINES, ()))
+
+
+def drop_lines(session: Session, number: int) -> None:
+    """Drop the lines after the first `number`: their changes were rolled back."""
+    del session.info.setdefault(LINES, [])[number:]
 
 
 @best_effort

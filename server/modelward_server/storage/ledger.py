@@ -17,8 +17,10 @@ from sqlalchemy.orm import Session
 
 from modelward import __version__
 from modelward.errors import LimitReached, SchemaMismatch, StoreUnavailable
+from modelward_server.storage.audit_logging import log_committed
 from modelward_server.storage.database_errors import DISK, READ_ONLY, VALUE_ERRORS, explain
 from modelward_server.storage.disk_reserve import DiskReserve
+from modelward_server.storage.group_commit import GroupCommit
 from modelward_server.storage.private_files import make_private_file
 from modelward_server.storage.sqlite import BUSY_SECONDS, LedgerFile
 
@@ -74,6 +76,8 @@ class Ledger:
         self._writers = engine.execution_options(writes=True)
         # An SQLite file has one writer at a time. A lock saves this process's threads from polling for it.
         self._lock = threading.RLock() if self.is_sqlite else None
+        turn = self._lock or threading.RLock()
+        self._group = GroupCommit(self.writing, lambda: _acquired(turn))
 
     @property
     def url(self) -> str:
@@ -138,8 +142,21 @@ class Ledger:
         """Open a session whose changes are committed together at its end, or rolled back when it raises."""
         with self._write_lock(), _translated_errors(), Session(self._writers) as session, session.begin():
             yield session
+        log_committed(session)
         if self._reserve:
             self._reserve.refill()
+
+    def commit(self, change: Callable[[Session], Value], *, alone: bool = False) -> Value:
+        """Run a change in a transaction, which it may share with others that wait at the same time.
+
+        Args:
+            change: runs in a savepoint of the transaction, and possibly again in one of its own.
+            alone: whether the transaction is its own, which it may then end itself.
+
+        Raises:
+            ConcurrentChange: it conflicted with another writer. Other exceptions of the change propagate.
+        """
+        return self._group.alone(change) if alone else self._group.run(change)
 
     def run_with_reserve(self, change: Callable[[], Value]) -> Value:
         """Run a change that must not fail for lack of space: on a full disk it may use the reserve.

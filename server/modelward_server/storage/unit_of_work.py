@@ -115,15 +115,11 @@ class UnitOfWork:
         with span("ledger read"), self.ledger.reading() as session:
             return query(session)
 
-    def _write(self, change: Callable[[Session], Value]) -> Value:
+    def _write(self, change: Callable[[Session], Value], *, alone: bool = False) -> Value:
         for _ in range(MAX_ATTEMPTS - 1):
             with suppress(ConcurrentChange):
-                return self._write_once(change)
-        return self._write_once(change)
+                return self.ledger.commit(change, alone=alone)
+        return self.ledger.commit(change, alone=alone)
 
     def _write_urgently(self, change: Callable[[Session], Value]) -> Value:
         return self.ledger.run_with_reserve(lambda: self._write(change))
-
-    def _write_once(self, change: Callable[[Session], Value]) -> Value:
-        with span("ledger write"), self.ledger.writing() as session:
-            return change(session)

@@ -1,0 +1,134 @@
+"""Group commit: changes that wait for each other are committed together, so that they wait for the disk once."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from modelward.errors import StoreUnavailable
+from modelward_server.runtime.tracing import span
+from modelward_server.storage import audit
+from modelward_server.storage.audit_logging import drop_lines, number_of_lines
+
+MAX_CHANGES = 64
+"""Maximum number of changes of one transaction."""
+MAX_SECONDS = 0.1
+"""A transaction takes no further change after this time: those before it wait for its commit."""
+
+Value = TypeVar("Value")
+Change = Callable[[Session], Value]
+
+
+class _Waiting(Generic[Value]):
+    """A change that waits for its turn, and then what came of it; it runs in the context of its own thread."""
+
+    def __init__(self, change: Change[Value]) -> None:
+        context = copy_context()
+        self._change: Change[Value] = lambda session: context.run(change, session)
+        self.done = False
+        self._value: Value | None = None
+        self._error: BaseException | None = None
+
+    def attempt(self, session: Session) -> None:
+        """Run the change in a savepoint of a transaction; what it raises affects no other change.
+
+        Raises:
+            SQLAlchemyError: the database refuses, and the transaction may have ended.
+        """
+        lines = number_of_lines(session)
+        audit.forget_all_but_head(session)
+        try:
+            with session.begin_nested():
+                self._value, self._error = self._change(session), None
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            self._error = error
+            drop_lines(session, lines)
+
+    def attempt_alone(self, alone: Callable[[Change[Value]], Value]) -> None:
+        """Run the change in a transaction of its own."""
+        try:
+            self._value, self._error = alone(self._change), None
+        except Exception as error:
+            self._error = error
+        self.done = True
+
+    def result(self) -> Value:
+        """Return what the change returned, or raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]
+
+
+class GroupCommit:
+    """Runs changes of several threads: the first thread that gets its turn runs those of all that wait.
+
+    Each change is a savepoint of one transaction. When the database refuses something, or the commit fails, each change
+    runs again in a transaction of its own, where its error is its own.
+
+    Args:
+        transaction: opens a session that is committed at its end.
+        turn: held by the thread that writes.
+    """
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[Session]],
+        turn: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self._transaction = transaction
+        self._turn = turn
+        self._waiting = deque[_Waiting[Any]]()
+
+    def run(self, change: Change[Value]) -> Value:
+        """Run a change, and return once it is committed.
+
+        Args:
+            change: may run more than once; only the last run counts.
+
+        Raises:
+            whatever the change or the commit raises.
+        """
+        one = _Waiting(change)
+        self._waiting.append(one)
+        try:
+            with self._turn():
+                while not one.done:
+                    self._commit_some()
+        except StoreUnavailable:  # The turn never came.
+            with suppress(ValueError):
+                self._waiting.remove(one)
+            raise
+        return one.result()
+
+    def alone(self, change: Change[Value]) -> Value:
+        """Run a change in a transaction of its own."""
+        with span("ledger write"), self._transaction() as session:
+            return change(session)
+
+    def _commit_some(self) -> None:
+        """Commit changes that wait, those that came first."""
+        if len(self._waiting) == 1:
+            self._waiting.popleft().attempt_alone(self.alone)
+            return
+        group: list[_Waiting[Any]] = []
+        try:
+            self._commit_group(group)
+        except Exception:
+            for one in group:
+                one.attempt_alone(self.alone)
+        for one in group:
+            one.done = True
+
+    def _commit_group(self, group: list[_Waiting[Any]]) -> None:
+        until = time.monotonic() + MAX_SECONDS
+        with span("ledger write"), self._transaction() as session:
+            while self._waiting and len(group) < MAX_CHANGES and time.monotonic() < until:
+                group.append(self._waiting.popleft())
+                group[-1].attempt(session)
