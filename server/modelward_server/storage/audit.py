@@ -26,6 +26,8 @@ GENESIS = "0" * 64
 HEAD = 1
 HEAD_KEY = "audit_head"
 """Key under which a session, which lives for one transaction, keeps the head row that it has locked."""
+LAST_KEY = "audit_last"
+"""Key under which it keeps the time of the newest record."""
 BATCH = 1000
 MAX_DEFECTS = 100
 """Maximum number of defects that are reported."""
@@ -86,6 +88,7 @@ def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, obj
         row.hash = hash_of(row)
         head.sequence, head.hash = row.sequence, row.hash
         session.add(row)
+        session.info[LAST_KEY] = actor.at
         log_after_commit(session, payload)
     session.flush()
 
@@ -107,7 +110,11 @@ def lock_log(session: Session) -> datetime | None:
         The time of the newest record; None before the first.
     """
     head = _head(session, lock=True)
-    return session.scalar(select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence))
+    if LAST_KEY not in session.info:
+        last = select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence)
+        session.info[LAST_KEY] = session.scalar(last)
+    known: datetime | None = session.info[LAST_KEY]
+    return known
 
 
 def begin_change(session: Session, actor: str) -> ActorContext:
