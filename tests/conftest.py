@@ -22,8 +22,12 @@ for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_
         del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
 
 
-STORE_LITTLE = ("cli", "client", "comparison", "interceptors", "reports")
+STORE_LITTLE = ("abtest", "cli", "client", "comparison", "drift", "interceptors", "mlflow", "reports")
 """Folders of tests of which the database is no part: usually they are run on SQLite only."""
+STORE_MUCH = ("test_abtest.py", "test_joining.py", "test_live_monitoring.py", "test_performance.py")
+"""Files in these folders that are run on PostgreSQL too: what they send is counted by the database."""
+ABOUT_CLIENTS = ("client", "system")
+"""Folders of tests that are about both clients."""
 NEED_PROCESSES = {"confinement", "postgres", "tracking_server"}
 """Fixtures that start a process; a test that has one of them is marked `system`."""
 
@@ -38,8 +42,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Try each test with one client on SQLite and with the other on PostgreSQL.
 
     Which is which hangs on the test's name, so that both kinds of runs try both clients. That a client is sync makes
-    no difference to the database, and the sync client is derived from the async one. In the folders of `STORE_LITTLE`
-    nothing is tried on PostgreSQL. `MODELWARD_TEST_SCALE=full` tries all four pairs, everywhere.
+    no difference to the database, and the sync client is derived from the async one: only tests of the clients
+    themselves try both. In the folders of `STORE_LITTLE` nothing is tried on PostgreSQL. `MODELWARD_TEST_SCALE=full`
+    tries all four pairs, everywhere.
     """
     if FULL:
         return
@@ -50,12 +55,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_tried(item: pytest.Item) -> bool:
     given = getattr(getattr(item, "callspec", None), "params", {})
-    if item.path.parent.name in STORE_LITTLE and given.get("database_url") == "postgresql":
+    folder, database = item.path.parent.name, given.get("database_url", "sqlite")
+    if folder in STORE_LITTLE and item.path.name not in STORE_MUCH and database == "postgresql":
         return False
-    if not given.keys() >= {"database_url", "client"}:
+    if given.get("client") not in {"sync", "async"} or ("database_url" not in given and folder in ABOUT_CLIENTS):
         return True
     one = crc32(item.nodeid.partition("[")[0].encode()) % 2 == 0
-    return ((given["database_url"] == "sqlite") == (given["client"] == "sync")) is one
+    return ((database == "sqlite") == (given["client"] == "sync")) is one
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

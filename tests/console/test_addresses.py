@@ -9,6 +9,7 @@ import pytest
 
 from modelward import AsyncClient
 from modelward.retraining import AtSession
+from tests.support.scale import FULL
 
 PAGES = [
     "/models/{}",
@@ -39,7 +40,8 @@ HOSTILE = ["a/b", "..", "%2F", "a%00b", "x.json", "\N{SNOWMAN}", "<b>x</b>", "a 
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_names_of_nothing_are_refused_and_not_repeated_as_markup(browser: httpx.AsyncClient, name: str) -> None:
-    for path in PAGES + QUERIES:
+    own = slice(None) if FULL else slice(HOSTILE.index(name) % 4, None, 4)
+    for path in (PAGES + QUERIES)[own]:
         for written in {name, quote(name, safe="")}:
             answer = await browser.get(path.format(written), follow_redirects=True)
             assert answer.status_code in {200, 400, 404}, path

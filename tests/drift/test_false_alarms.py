@@ -18,7 +18,7 @@ from tests.support.scale import FULL
 pytestmark = pytest.mark.system  # Hundreds of tables are drawn.
 
 REFERENCE_ROWS, ROWS = 1000, 63
-RUNS, TABLES = (60, 36) if FULL else (30, 12)
+RUNS, TABLES = (60, 36) if FULL else (15, 8)
 ANY_EFFECT = DriftThresholds(ks=1e-9, kl=1e-9, significance=0.05)
 """Thresholds under which significance alone decides."""
 

@@ -17,7 +17,7 @@ from tests.support.scale import FULL
 
 pytestmark = pytest.mark.system  # Draws dozens of tables and compares each.
 
-RUNS = 200 if FULL else 3
+RUNS = 200 if FULL else 2
 REFERENCE_ROWS, ROWS = 400, 200
 LEVEL = 0.05
 ANY_EFFECT = DriftThresholds(ks=1e-9, kl=1e-9, missing=1e-9, wasserstein=1e-9, auc=0.5 + 1e-9, significance=LEVEL)

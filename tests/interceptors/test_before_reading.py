@@ -188,7 +188,7 @@ async def test_errors_and_their_requests_are_gone_without_a_collection(guarded: 
     try:
         before = alive(*kinds)
         async with grpc.aio.insecure_channel(guarded.target) as channel:
-            for name, data, metadata in raw * 5:
+            for name, data, metadata in raw * 2:
                 call: Any = channel.unary_stream(f"/modelward.v1.{name}")
                 with pytest.raises(grpc.RpcError):
                     [answer async for answer in call(data, metadata=metadata, timeout=PATIENCE_SECONDS)]

@@ -371,7 +371,7 @@ def empty_ledger() -> Path:
 
 TestStages = pytest.mark.filterwarnings("default::ResourceWarning")(Stages.TestCase)
 TestStages.settings = settings(
-    max_examples=1000 if FULL else 8,
+    max_examples=1000 if FULL else 4,
     stateful_step_count=60 if FULL else 30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

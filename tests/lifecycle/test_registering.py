@@ -18,6 +18,7 @@ from tests.support.clients import collect
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.misbehaving_server import misbehaving_server
 from tests.support.running_server import RunningServer
+from tests.support.scale import FULL
 
 SMALL: dict[str, Any] = {"momentum": np.linspace(-1, 1, 300), "symbol": ["SPX"] * 300}
 LARGE: dict[str, Any] = {"momentum": np.random.default_rng(1).normal(size=300_000)}
@@ -102,7 +103,9 @@ async def test_audit_log_has_the_registration_and_its_reference_in_one_transacti
 
 
 @pytest.mark.system  # Takes seconds.
-@pytest.mark.parametrize(("rows", "places"), [(300, 8), (300_000, 3)], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("rows", "places"), [(300, 8 if FULL else 3), (300_000, 3 if FULL else 1)], ids=["small", "large"]
+)
 def test_connection_that_breaks_at_any_place_leaves_one_version_with_its_reference(
     server: RunningServer, name: str, model: Path, rows: int, places: int
 ) -> None:

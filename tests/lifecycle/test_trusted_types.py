@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from modelward.formats.skops import FORMAT
+from tests.support.scale import FULL
 from tests.support.sklearn_models import Case, composition_cases, estimator_cases
 
 NOT_SAVED = {"Birch"}
@@ -45,8 +46,10 @@ def no_warnings() -> Iterator[None]:
 @pytest.mark.system  # Takes seconds.
 @pytest.mark.parametrize("cases", [estimator_cases, composition_cases], ids=["estimators", "compositions"])
 def test_scikit_learns_models_load_by_themselves_and_predict_as_before(cases: Any, tmp_path: Path) -> None:
-    found = {case.name: _untrusted(case, tmp_path / "model.skops") for case in cases()}
-    assert len(found) > 100
+    every = [*cases()]
+    assert len(every) > 100
+    tried = [case for i, case in enumerate(every) if FULL or i % 3 == 0 or case.name in NOT_TRUSTED]
+    found = {case.name: _untrusted(case, tmp_path / "model.skops") for case in tried}
     assert {name: types for name, types in found.items() if types} == {
         name: types for name, types in NOT_TRUSTED.items() if name in found
     }

@@ -13,6 +13,7 @@ from modelward_server.settings import Settings
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
+from tests.support.scale import FULL
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # MLflow goes away and comes back.
@@ -78,7 +79,7 @@ class TrackingServer:
 Kept = LocalFile | Database | TrackingServer
 
 
-@pytest.fixture(params=["file", *(pytest.param(kind, marks=pytest.mark.system) for kind in ("database", "server"))])
+@pytest.fixture(params=["file", "database", "server"] if FULL else ["file", "server"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     """Where MLflow keeps what it is shown."""
     if request.param == "file":

@@ -16,6 +16,7 @@ from modelward_server.statistics.bootstrap import (
     resample,
     rows_needed,
 )
+from tests.support.scale import FULL
 
 Floats = NDArray[np.float64]
 
@@ -132,16 +133,19 @@ def test_rows_needed_follow_the_formula_of_a_normal_mean() -> None:
     assert rows_needed(found, 100, 1, 0.95) == 785
 
 
+PAIRS = 300 if FULL else 100
+
+
 @pytest.mark.parametrize(("dependence", "most"), [(0.0, 0.08), (0.6, 0.12)])
 def test_two_equal_models_are_seldom_told_apart(dependence: float, most: float) -> None:
-    """The rate of false alarms at 5 % nominal, over 300 pairs of equal models with 400 rows each.
+    """The rate of false alarms at 5 % nominal, over pairs of equal models with 400 rows each.
 
     Of AR(1) losses a test that took the rows as independent would cry wolf 33 times of 100: its error is half the
     true one. The automatic block leaves 8 of 100.
     """
     random, alarms = np.random.default_rng(4), 0
-    for number in range(300):
+    for number in range(PAIRS):
         losses = lfilter([1], [1, -dependence], random.normal(size=450))[50:]
         found = mean_difference(losses, block_length([losses]), draws=300, seed=number)
         alarms += verdict_of(found, found.p_value, True, 0.0, 0.95) is not Verdict.INCONCLUSIVE
-    assert alarms / 300 < most
+    assert alarms / PAIRS < most

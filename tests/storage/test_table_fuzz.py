@@ -13,7 +13,7 @@ from tests.support.scale import FULL
 
 pytestmark = pytest.mark.system  # Hundreds of broken tables, each read in a process.
 
-ARROW_FILES, PARQUET_FILES = (200_000, 2_000) if FULL else (3_000, 6)
+ARROW_FILES, PARQUET_FILES = (200_000, 2_000) if FULL else (1_000, 4)
 
 
 def test_broken_tables_are_read_or_refused() -> None:

@@ -21,7 +21,7 @@ from tests.support.scale import FULL
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.system.conftest import Serve
 
-JOBS, WORKERS = (30, 12) if FULL else (12, 8)
+JOBS, WORKERS = (30, 12) if FULL else (8, 6)
 QUEUE = "race"
 choice = random.Random(3)
 

@@ -75,12 +75,13 @@ def wait_for(log: Path, text: str) -> None:
 
 
 def test_trainer_prints_the_gates_that_refuse_its_version(server: ForkedServer) -> None:
-    model = trained(server)
+    model = f"spx-{uuid4().hex[:8]}"
     with Client(server.target) as mw:
+        mw.create_model(model)
         mw.set_promotion_policy(PromotionPolicy(model, metrics=(MetricRange("accuracy", at_least=0.99),)))
         assert "metrics.accuracy failed: accuracy" in said("trainer.py", model, "--server", server.target, code=1)
-        assert mw.resolve(model).version.version == 1
-        assert mw.get_version(f"{model}/2").references == ("default",)
+        assert mw.get_model(model).production_version == 0
+        assert mw.get_version(f"{model}/1").references == ("default",)
 
 
 def test_engine_switches_and_goes_on_without_a_server(tmp_path: Path) -> None:

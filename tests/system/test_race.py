@@ -24,7 +24,7 @@ from tests.support.scale import FULL
 from tests.support.stage_history import Event, Moved, Standing, check_told, replay, step
 from tests.support.waiting import PATIENCE_SECONDS
 
-SCALE = Scale(8, 50, 200, 10) if FULL else Scale(3, 2, 30, 2)
+SCALE = Scale(8, 50, 200, 10) if FULL else Scale(3, 1, 30, 2)
 START = Standing((Stage.STAGING,) * VERSIONS)
 
 
@@ -36,7 +36,10 @@ class Arena:
     database: str
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "two servers on postgresql"])
+ARENAS = ["sqlite", "postgresql", "two servers on postgresql"]
+
+
+@pytest.fixture(params=ARENAS if FULL else [ARENAS[0], ARENAS[2]])
 def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
     data, count = tmp_path / "data", 2 if request.param.startswith("two") else 1
     url = f"sqlite:///{data}/ledger.db"
