@@ -6,7 +6,11 @@ from hypothesis import settings
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 
-settings.register_profile("modelward", deadline=None)  # A busy machine makes no example wrong.
+settings.register_profile(
+    "modelward",
+    deadline=None,  # A busy machine makes no example wrong.
+    max_examples=100 if FULL else 25,  # Where a test says nothing else.
+)
 settings.load_profile("modelward")
 
 
