@@ -280,8 +280,9 @@ class JointDrift(Record):
 
     drifted: bool = False
     """Whether the features drifted jointly, even if none drifted alone."""
-    auc: float = 0.5
-    """AUC of a classifier that separates live rows from reference rows, from 0.5 (no separation) to 1 (perfect)."""
+    auc: float = 0.0
+    """AUC of a classifier that separates live rows from reference rows, from 0.5 (no separation) to 1 (perfect); 0 if
+    none was trained, because the p-value is above the significance level."""
     auc_threshold: float = 1.0
     """The value at which the AUC counts."""
     mmd: float = 0.0
@@ -293,7 +294,8 @@ class JointDrift(Record):
 
     def _describe(self) -> str:
         verdict = "drifted" if self.drifted else "no drift"
-        return f"{verdict}, auc {statistic(self.auc)}, {p_equals(self.p_value)}, {counted(self.rows, 'row')}"
+        auc = statistic(self.auc) if self.auc else "not measured"
+        return f"{verdict}, auc {auc}, {p_equals(self.p_value)}, {counted(self.rows, 'row')}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -28,7 +28,8 @@ class LeakCheck(Record):
     found: bool | None
     """Whether it was found; None if the check could not be made."""
     value: float | None
-    """The share of rows with other predictions, or in the reference; the AUC that separates test data and reference."""
+    """The share of rows with other predictions, or in the reference; the AUC that separates test data and reference,
+    None if they do not differ significantly."""
     detail: str
     """What was found, or why the check could not be made."""
 

@@ -20,12 +20,13 @@ from modelward_server.drift.sample import LiveSample, count_live
 from modelward_server.statistics.distances import (
     js_divergence,
     kl_divergence,
-    ks_p_value,
+    ks_statistic,
     psi,
     smoothed,
     total_variation,
     wasserstein,
 )
+from modelward_server.statistics.kolmogorov import exact_ks_p_values, ks_p_value
 from tests.support.scale import FULL, examples
 
 finite = st.floats(-1e6, 1e6, width=32).filter(lambda value: value == 0 or abs(value) > 1e-9)
@@ -87,6 +88,44 @@ def test_p_value_says_its_method() -> None:
     assert _compare(np.arange(1000.0), np.arange(1000.0)).ks_method == "asymptotic"
     assert ks_p_value(0.1, 1001, 1000)[1] == "asymptotic"
     assert ks_p_value(0.01, 100_000, 100_000)[1] == "limit"
+
+
+@pytest.mark.parametrize(("rows", "reference_rows"), [(1, 2000), (7, 1200), (95, 20_000), (140, 10**7), (300, 2000)])
+def test_asymptotic_p_value_is_scipys_for_few_rows(rows: int, reference_rows: int) -> None:
+    effective = round(rows * reference_rows / (rows + reference_rows))
+    for statistic in (0.0, 0.3 / effective, 0.5 / effective, *np.linspace(0.01, 1.0, 60)):
+        ours = ks_p_value(statistic, rows, reference_rows)
+        assert ours == (pytest.approx(stats.kstwo.sf(statistic, effective), rel=1e-9, abs=1e-14), "asymptotic")
+
+
+def test_exact_p_values_of_several_features_are_those_of_each() -> None:
+    random = np.random.default_rng(4)
+    reference, live = random.normal(size=(60, 3)), random.normal([0.0, 0.5, 3.0], size=(25, 3))
+    each = [stats.ks_2samp(live[:, i], reference[:, i], method="exact").pvalue for i in range(3)]
+    assert exact_ks_p_values(reference, live).tolist() == each
+
+
+@settings(max_examples=examples(25))
+@given(
+    arrays(float, st.integers(1, 60), elements=finite | few_values),
+    arrays(float, st.integers(1, 60), elements=finite | few_values),
+)
+def test_few_and_many_live_values_have_the_same_statistic(some: Any, many: Any) -> None:
+    """They are examined one by one, or in intervals of the reference's values."""
+    many = np.repeat(many, 600 // len(many) + 1)
+    (few, rows), (values, counts) = (np.unique(side, return_counts=True) for side in (some, many))
+    forth = ks_statistic(few, rows.cumsum(), np.sort(many))
+    assert ks_statistic(values, counts.cumsum(), np.sort(some)) == pytest.approx(forth, abs=1e-12)
+
+
+def test_classifier_is_trained_only_where_it_counts() -> None:
+    random = np.random.default_rng(12)
+    reference = {name: random.normal(size=400) for name in "xy"}
+    same = _decide(reference, {name: random.normal(size=100) for name in "xy"}).joint
+    assert same.p_value > 0.05
+    assert (same.auc, same.drifted, same.rows) == (0.0, False, 100)
+    other = _decide(reference, {name: random.normal(2, size=100) for name in "xy"}).joint
+    assert other.auc > 0.9
 
 
 @settings(max_examples=examples(25))

@@ -230,6 +230,13 @@ async def test_picture_has_the_expected_size(client: AsyncClient, version: Versi
     assert _picture(await client.render_drift_report(kept.keep([one]), format="png")).size == (2400, 1410)
 
 
+async def test_joint_test_without_a_classifier_says_so(client: AsyncClient, version: VersionRef, kept: Kept) -> None:
+    calm = JointDrift(auc_threshold=0.75, mmd=0.01, p_value=0.4, rows=63)
+    page = Page(await client.render_drift_report(kept.keep([of(version, FEATURES[:1], joint=calm)])))
+    assert "AUC not measured the discrepancy is not significant" in page.text
+    assert "threshold 0.750" not in page.text
+
+
 async def test_report_without_distributions_or_other_references_says_so(
     client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:

@@ -153,7 +153,8 @@ def _multivariate(report: DriftReport) -> dict[str, str]:
     joint, fields = report.joint, {}
     if joint.rows:
         auc, needed = beside(joint.auc, joint.auc_threshold)
-        fields["multivariate"] = f"AUC {auc} (threshold {needed}), {p_equals(joint.p_value)}"
+        measured = f"AUC {auc} (threshold {needed})" if joint.auc else "not significant"
+        fields["multivariate"] = f"{measured}, {p_equals(joint.p_value)}"
     if len(report.references) > 1:
         fields["nearest"] = ", ".join(f"{one.name} ({statistic(one.distance)})" for one in report.references)
     return fields

@@ -1033,7 +1033,7 @@ class LeakCheck(_message.Message):
     """Whether it was found. Absent: the check could not be made."""
     value: _builtins.float
     """The share of rows with other predictions, or in the reference; the AUC between test data and reference. Absent for
-    times, or if the check could not be made.
+    times, if test data and reference do not differ significantly, or if the check could not be made.
     """
     detail: _builtins.str
     """What was found, or why the check could not be made."""

@@ -1049,7 +1049,8 @@ class JointDrift(_message.Message):
     """Whether the features drifted jointly."""
     auc: _builtins.float
     """The area under the ROC curve of a classifier that separates live rows from reference rows, on rows that it was not
-    trained on: 0.5 if it cannot, 1 if it always can.
+    trained on: 0.5 if it cannot, 1 if it always can. 0: none was trained, because the p-value is above the significance
+    level.
     """
     auc_threshold: _builtins.float
     """Its threshold."""

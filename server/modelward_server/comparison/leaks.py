@@ -134,9 +134,10 @@ def distance(profile: Profile, features: Columns, times: Ints | None, thresholds
     joint = decide(compare(profile, live, ""), thresholds).joint
     if not joint.rows:
         return LeakCheck(kind, None, None, "the joint test needs two features and 20 rows, also in the reference")
-    measured = f"an AUC of {statistic(joint.auc)} separates them, {p_equals(joint.p_value)}"
+    separated = f"an AUC of {statistic(joint.auc)} separates them" if joint.auc else "no significant difference"
     far = "far from" if joint.drifted else "not far from"
-    return LeakCheck(kind, joint.drifted, joint.auc, f"the test data are {far} the reference: {measured}")
+    detail = f"the test data are {far} the reference: {separated}, {p_equals(joint.p_value)}"
+    return LeakCheck(kind, joint.drifted, joint.auc or None, detail)
 
 
 def overlap(trained: TrainingWindow | None, window: TimeWindow | None) -> LeakCheck:

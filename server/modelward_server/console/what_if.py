@@ -41,8 +41,12 @@ def _counts(score: float, p_value: float, limits: Limits) -> bool:
 
 
 def _joint(joint: JointDrift, deciding: list[FeatureDrift], limits: Limits) -> bool:
-    """Return whether all features together would have drifted; nothing was examined where `rows` is 0."""
-    if not joint.rows:
+    """Return whether all features together would have drifted.
+
+    Nothing was examined where `rows` is 0. Without an area their difference was not significant when the report was
+    made; whether they would have drifted at less confidence is unknown, and taken as no.
+    """
+    if not joint.rows or not joint.auc:
         return False
     score = 1 - 2 ** -((joint.auc - 0.5) / (joint.auc_threshold - 0.5))
     adjusted = scipy.stats.false_discovery_control([*(one.p_value for one in deciding), joint.p_value])

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from modelward.drift import FeatureKind, Histogram
+from modelward_server.drift.exact_sample import ExactSample, exact_p_values
 from modelward_server.drift.histogram_sample import CategoricalHistogramSample
 from modelward_server.drift.multivariate import (
     MAX_CLASSIFIER_ROWS,
@@ -21,6 +23,7 @@ from modelward_server.drift.sample import FeatureSample, LiveSample, NumericSamp
 from modelward_server.statistics.distances import (
     Floats,
     Ints,
+    NormalizedRanks,
     chi_square,
     js_divergence,
     kl_divergence,
@@ -28,6 +31,7 @@ from modelward_server.statistics.distances import (
     smoothed,
     total_variation,
 )
+from modelward_server.statistics.kolmogorov import ks_p_value
 from modelward_server.statistics.null_distribution import (
     NullQuantiles,
     min_attainable_p_value,
@@ -97,14 +101,24 @@ class JointComparison:
     """The statistics of all features together.
 
     Attributes:
-        of_all: whether the classifier used every feature, as the null distribution of the discrepancy did.
+        mmd: the squared maximum mean discrepancy.
+        p_value: its p-value.
+        rows: the number of live rows that were used; 0 if nothing was compared.
+        of_all: whether the classifier uses every feature, as the null distribution of the discrepancy did.
+        sides: the ranks of reference rows and of live rows for the classifier, each of shape (rows, features).
     """
 
-    auc: float = 0.5
     mmd: float = 0.0
     p_value: float = 1.0
     rows: int = 0
     of_all: bool = True
+    sides: tuple[NormalizedRanks, NormalizedRanks] | None = None
+
+    @cached_property
+    def auc(self) -> float:
+        """Return the area of the classifier; it is trained when this is first read, which takes most of the time."""
+        assert self.sides is not None
+        return classifier_auc(*self.sides)
 
 
 @dataclass(frozen=True)
@@ -153,7 +167,22 @@ def compare_features(profile: Profile, live: LiveSample, name: str) -> tuple[Fea
     """Compare each feature separately."""
     samples: Mapping[str, FeatureSample] = live.of(name)
     units = Units(profile.times_per_row, _times(profile, live) / live.rows if live.rows else 1.0, profile.rows)
-    return tuple(_compare(units, feature, samples[feature.name]) for feature in profile.features)
+    tested = _ks_p_values(profile, samples)
+    return tuple(_compare(units, feature, samples[feature.name], tested) for feature in profile.features)
+
+
+def _ks_p_values(profile: Profile, samples: Mapping[str, FeatureSample]) -> dict[str, tuple[float, str]]:
+    """Return the p-value of each number's Kolmogorov-Smirnov statistic, and the name of its method."""
+    tested: dict[str, tuple[float, str]] = {}
+    uncertain: dict[str, ExactSample] = {}
+    for feature in profile.features:
+        live = samples[feature.name]
+        if not isinstance(live, CategoricalHistogramSample):
+            tested[feature.name] = ks_p_value(live.ks, live.present, feature.present)
+            # Near 1, where the exact p-value is not needed, rounding errors make scipy's computation fail.
+            if isinstance(live, ExactSample) and tested[feature.name][0] < 0.9:
+                uncertain[feature.name] = live
+    return tested | {name: (p_value, "exact") for name, p_value in exact_p_values(uncertain).items()}
 
 
 def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]) -> JointComparison:
@@ -166,9 +195,9 @@ def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]
     known = profile.times or profile.rows
     times = _units(profile, live, live.sampled_times, len(ranks))
     null = null_for_rows(profile.joint.null, times, known)
-    auc = classifier_auc(profile.joint.sample[:, used], thin(ranks, MAX_CLASSIFIER_ROWS)[:, used])
     p_value = max(null.exceedance(0, mmd), _min_joint_p_value(profile, times, known))
-    return JointComparison(auc, mmd, p_value, len(ranks), all(used))
+    sides = profile.joint.sample[:, used], thin(ranks, MAX_CLASSIFIER_ROWS)[:, used]
+    return JointComparison(mmd, p_value, len(ranks), all(used), sides)
 
 
 def _times(profile: Profile, live: LiveSample) -> float:
@@ -194,16 +223,19 @@ def _min_joint_p_value(profile: Profile, rows: float, reference_rows: float) -> 
     return min_attainable_p_value(effective, known)
 
 
-def _compare(units: Units, feature: Feature, live: FeatureSample) -> FeatureComparison:
+def _compare(
+    units: Units, feature: Feature, live: FeatureSample, tested: Mapping[str, tuple[float, str]]
+) -> FeatureComparison:
     if isinstance(feature, NumberProfile):
         assert not isinstance(live, CategoricalHistogramSample)
-        return _numbers(units, feature, live)
+        return _numbers(units, feature, live, *tested[feature.name])
     assert isinstance(live, CategoricalHistogramSample)
     return _categories(units, feature, live)
 
 
-def _numbers(units: Units, feature: NumberProfile, live: NumericSample) -> FeatureComparison:
-    p_value, method = live.ks_p_value()
+def _numbers(
+    units: Units, feature: NumberProfile, live: NumericSample, p_value: float, method: str
+) -> FeatureComparison:
     both = bool(live.present and feature.present)
     shares = smoothed(live.bins()), smoothed(feature.counts)
     shift = _in_deviations(live.wasserstein(), feature)

@@ -4,8 +4,8 @@ A feature drifted if an effect size (the Kolmogorov-Smirnov statistic, the Kullb
 distance or the change of the missing share) reaches its threshold, and the difference is significant at the accepted
 false discovery rate among the features. The p-value is computed against segments of the reference itself
 (`statistics/null_distribution.py`), so it accounts for the dependence of neighbouring rows. All features drifted
-together if a classifier separates live rows from reference rows well, and the difference is significant in the same
-way.
+together if the difference is significant in the same way, and a classifier, which is trained only then, separates live
+rows from reference rows well.
 
 The score measures the effect: 1 - 2 ** -(effect / threshold), which is 0.5 at the threshold. The confidence measures
 the
@@ -33,6 +33,8 @@ DEFAULT_WASSERSTEIN = 0.5
 DEFAULT_AUC = 0.75
 """Half-way between no separation (0.5) and perfect separation (1)."""
 DEFAULT_SIGNIFICANCE = 0.05
+NOT_MEASURED = 0.0
+"""The area under the ROC curve where no classifier was trained."""
 NULL_FIELDS = ("values", "rows")
 
 
@@ -71,7 +73,7 @@ def decide(compared: TableComparison, thresholds: DriftThresholds) -> Decision:
     confidence = _confidence(deciding, compared)
     return Decision(
         drift_detected=bool(drivers) or joint.drifted,
-        score=max([feature.score for feature in deciding] + [_joint_score(joint)] * joint.drifted, default=0.0),
+        score=max([one.score for one in deciding] + ([_joint_score(joint)] if joint.drifted else []), default=0.0),
         confidence=confidence,
         drivers=drivers,
         features=tuple(judged),
@@ -119,10 +121,15 @@ def _judge_feature(
 
 
 def _judge_joint(compared: JointComparison, thresholds: DriftThresholds, adjusted: float) -> JointDrift:
-    threshold = _first_set(thresholds.auc)
+    """Judge all features together; the classifier is trained only where its area can count.
+
+    The adjusted p-value is no smaller than the p-value, whichever features are ignored.
+    """
+    threshold, significance = _first_set(thresholds.auc), _first_set(thresholds.significance)
+    auc = compared.auc if compared.rows and compared.p_value <= significance else NOT_MEASURED
     return JointDrift(
-        drifted=compared.auc >= threshold and adjusted <= _first_set(thresholds.significance),
-        auc=compared.auc,
+        drifted=auc >= threshold and adjusted <= significance,
+        auc=auc,
         auc_threshold=threshold,
         mmd=compared.mmd,
         p_value=compared.p_value,

@@ -1,19 +1,13 @@
 """An in-memory sample of a numeric feature: sorted once, then compared exactly."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 
 from modelward_server.drift.profile import NumberProfile
-from modelward_server.statistics.distances import (
-    EXACT_ROWS,
-    Floats,
-    Ints,
-    exact_ks_p_value,
-    ks_p_value,
-    ks_statistic,
-    wasserstein,
-)
+from modelward_server.statistics.distances import Floats, Ints, ks_statistic, wasserstein
+from modelward_server.statistics.kolmogorov import EXACT_ROWS, exact_ks_p_values
 
 
 class ExactSample:
@@ -39,13 +33,10 @@ class ExactSample:
     def ks(self) -> float:
         return ks_statistic(self._feature.values, self._feature.cumulative, self._values)
 
-    def ks_p_value(self) -> tuple[float, str]:
-        """Return the Kolmogorov-Smirnov p-value for independent rows, and the name of its method."""
-        p_value, method = ks_p_value(self.ks, self.present, self._feature.present)
-        # Near 1, where the exact p-value is not needed, rounding errors make scipy's computation fail.
-        if max(self.present, self._feature.present) <= EXACT_ROWS and p_value < 0.9:
-            return exact_ks_p_value(self._feature.sample, self._values), "exact"
-        return p_value, method
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Return the number of live rows and of reference rows with a value."""
+        return self.present, self._feature.present
 
     def wasserstein(self) -> float:
         """Return the Wasserstein distance of the finite values, in the feature's unit."""
@@ -71,6 +62,21 @@ class ExactSample:
         """Count the rows between edges; each interval includes its upper edge."""
         ends = np.searchsorted(self._values, edges, "right")
         return np.diff(ends, prepend=0, append=self.present)
+
+
+def exact_p_values(samples: Mapping[str, ExactSample]) -> dict[str, float]:
+    """Return the exact Kolmogorov-Smirnov p-values of the samples with few enough rows, by name.
+
+    Features with as many values are computed together.
+    """
+    few = {name: sample.sizes for name, sample in samples.items() if max(sample.sizes) <= EXACT_ROWS}
+    found: dict[str, float] = {}
+    for sizes in set(few.values()):
+        alike = [name for name in few if few[name] == sizes]
+        reference = np.column_stack([samples[name]._feature.sample for name in alike])
+        live = np.column_stack([samples[name]._values for name in alike])
+        found |= zip(alike, exact_ks_p_values(reference, live).tolist(), strict=True)
+    return found
 
 
 def _finite(ascending: Floats) -> Floats:

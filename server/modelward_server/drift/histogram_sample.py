@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from modelward_server.drift.profile import CategoryProfile, NumberProfile
-from modelward_server.statistics.distances import Floats, Ints, ks_of_counts, ks_p_value
+from modelward_server.statistics.distances import Floats, Ints, ks_of_counts
 from modelward_server.statistics.rounding import size_of
 
 MAX_NEW_CATEGORIES = 10_000
@@ -93,10 +93,6 @@ class NumericHistogramSample(HistogramSample):
     @property
     def ks(self) -> float:
         return ks_of_counts(self._at_or_below, self._below, self.present, self._feature.cumulative)
-
-    def ks_p_value(self) -> tuple[float, str]:
-        """Return the Kolmogorov-Smirnov p-value for independent rows, and the name of its method."""
-        return ks_p_value(self.ks, self.present, self._feature.present)
 
     def bins(self) -> Ints:
         """Return the number of rows in each bin of the reference, shape (b,)."""

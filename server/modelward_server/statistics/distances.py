@@ -1,4 +1,4 @@
-"""Distances between two distributions, and p-values that are valid for independent rows."""
+"""Distances between two distributions, and the chi-square test of independent rows."""
 
 from functools import lru_cache
 from typing import Any
@@ -16,14 +16,10 @@ SMOOTHING = 0.5
 """Pseudo-count added to each bin: the estimator of Krichevsky and Trofimov (1981), which keeps an empty bin from making
 a divergence infinite and whose effect vanishes as the number of rows increases."""
 STRIDE = 512
-"""Number of reference values in each initial interval of `ks_statistic`."""
+"""Number of reference values in each initial interval of `ks_statistic`; up to so many live values are examined singly.
+"""
 PARTS = 16
 """Number of parts into which `ks_statistic` splits an interval."""
-EXACT_ROWS = 1_000
-"""Up to this number of rows on each side the Kolmogorov-Smirnov p-value is exact."""
-LIMIT_ROWS = 10_000
-"""From this effective number of rows on it is that of the limit distribution, whose relative error is then below 0.01.
-"""
 
 
 def ks_statistic(values: Floats, cumulative: Ints, live: Floats) -> float:
@@ -32,6 +28,7 @@ def ks_statistic(values: Floats, cumulative: Ints, live: Floats) -> float:
     The reference is searched in intervals of its values. Over an interval both distribution functions stay between
     their values at its ends, which bounds their difference; only intervals whose bound exceeds the largest difference
     so far are split. Between two neighbouring values the reference is constant, so the bound is the difference itself.
+    Between few live values it can only be largest at one of them.
 
     Args:
         values: the distinct values of the reference, ascending, without NaN, shape (k,).
@@ -44,6 +41,8 @@ def ks_statistic(values: Floats, cumulative: Ints, live: Floats) -> float:
     """
     if not len(values) or not len(live):
         return 0.0
+    if len(live) <= STRIDE:
+        return _ks_at_live(values, cumulative, live)
     statistic = 0.0
     starts: Ints = np.arange(-1, len(values), STRIDE)
     ends: Ints = np.append(starts[1:], len(values))
@@ -54,6 +53,14 @@ def ks_statistic(values: Floats, cumulative: Ints, live: Floats) -> float:
         unresolved = ~single & (bound > statistic)
         starts, ends = _split(starts[unresolved], ends[unresolved])
     return float(statistic)
+
+
+def _ks_at_live(values: Floats, cumulative: Ints, live: Floats) -> float:
+    """Return the statistic by looking only at the steps of the live distribution, on both sides of each."""
+    known = np.concatenate(([0], cumulative)) / cumulative[-1]
+    after = known[np.searchsorted(values, live, "right")] - np.searchsorted(live, live, "right") / len(live)
+    before = known[np.searchsorted(values, live, "left")] - np.searchsorted(live, live, "left") / len(live)
+    return float(max(np.abs(after).max(), np.abs(before).max()))
 
 
 def _differences(values: Floats, cumulative: Ints, live: Floats, starts: Ints, ends: Ints) -> tuple[Floats, Floats]:
@@ -92,39 +99,6 @@ def ks_of_counts(at_or_below: Ints, below: Ints, rows: int, cumulative: Ints) ->
     reference = cumulative / cumulative[-1]
     before = np.concatenate(([0.0], reference[:-1]))
     return float(max(np.abs(at_or_below / rows - reference).max(), np.abs(below / rows - before).max()))
-
-
-def ks_p_value(statistic: float, rows: int, reference_rows: int) -> tuple[float, str]:
-    """Return the Kolmogorov-Smirnov p-value for independent rows, and the name of the method.
-
-    "asymptotic" is `ks_2samp(method="asymp")`; "limit" is Kolmogorov's limit distribution (Kolmogorov, 1933), for
-    samples so large that the former is slow and differs little.
-
-    Args:
-        statistic: the statistic, from 0 to 1.
-        rows: the number of live rows.
-        reference_rows: the number of reference rows.
-
-    Returns:
-        A p-value from 0 to 1; 1 if a side has no row.
-    """
-    if not rows or not reference_rows:
-        return 1.0, "asymptotic"
-    effective = rows * reference_rows / (rows + reference_rows)
-    if effective >= LIMIT_ROWS:
-        return float(scipy.special.kolmogorov(np.sqrt(effective) * statistic)), "limit"
-    p_value = scipy.stats.kstwo.sf(statistic, max(np.round(effective), 1))
-    return float(np.clip(p_value, 0.0, 1.0)), "asymptotic"
-
-
-def exact_ks_p_value(reference: Floats, live: Floats) -> float:
-    """Return the exact Kolmogorov-Smirnov p-value, `ks_2samp(method="exact")`. Source: Hodges (1958).
-
-    Args:
-        reference: values without NaN, shape (m,), at most `EXACT_ROWS`.
-        live: values without NaN, shape (n,), at most `EXACT_ROWS`.
-    """
-    return float(scipy.stats.ks_2samp(live, reference, method="exact").pvalue)
 
 
 def wasserstein(first: Floats, second: Floats) -> float:

@@ -24,12 +24,14 @@ REPLICATES = 999
 """Number of segments drawn of each length."""
 SEGMENT_LENGTHS = (1, 4, 16, 64, 256, 1024)
 """Lengths of the segments in rows. The null is interpolated between them and constant beyond them (its limit)."""
+LOG_LENGTHS = np.log(SEGMENT_LENGTHS)
 MIN_LENGTH_LIMIT = 64
 """Segments up to this length are drawn even from a shorter reference; longer ones only up to the reference's length."""
 MIN_PROBABILITY = 1e-6
 """The smallest tail probability at which a null distribution is stored and reported."""
 PROBABILITIES = np.geomspace(1.0, MIN_PROBABILITY, 73)
 """Upper-tail probabilities at which the null is stored, twelve points for each power of ten."""
+LOG_PROBABILITIES = np.log(PROBABILITIES)
 TAIL_SHARE = 0.1
 """The share of the segments, those with the largest statistics, to whose excess the tail is fitted."""
 SPREAD_LEVELS = (np.arange(32) + 0.5) / 32
@@ -77,11 +79,11 @@ class NullQuantiles:
         quantiles = self.quantiles[statistic]
         if squared <= quantiles[0] * (1 + 1e-9):  # The factor keeps rounding from counting as a difference.
             return 1.0
-        return float(np.exp(np.interp(squared, quantiles, np.log(PROBABILITIES))))
+        return float(np.exp(np.interp(squared, quantiles, LOG_PROBABILITIES)))
 
     def critical(self, statistic: int, probability: float) -> float:
         """Return the critical value: the squared statistic that a segment exceeds with that probability."""
-        return float(np.interp(-np.log(probability), -np.log(PROBABILITIES), self.quantiles[statistic]))
+        return float(np.interp(-np.log(probability), -LOG_PROBABILITIES, self.quantiles[statistic]))
 
 
 def null_for_rows(null: NullDistribution, rows: float, reference_rows: float) -> NullQuantiles:
@@ -91,7 +93,7 @@ def null_for_rows(null: NullDistribution, rows: float, reference_rows: float) ->
     1 + rows / reference_rows.
     """
     rows, reference_rows = max(rows, 1), max(reference_rows, 1)
-    position = float(np.interp(np.log(rows), np.log(SEGMENT_LENGTHS), np.arange(len(SEGMENT_LENGTHS))))
+    position = float(np.interp(np.log(rows), LOG_LENGTHS, np.arange(len(SEGMENT_LENGTHS))))
     low, share = int(position), position - int(position)
     high = min(low + 1, len(SEGMENT_LENGTHS) - 1)
     both = (1 - share) * null.quantiles[:, low] + share * null.quantiles[:, high]
@@ -138,7 +140,7 @@ def _quantiles(drawn: Floats, freedom: float) -> Floats:
     spreads = scipy.stats.chi2.ppf(SPREAD_LEVELS, freedom) / freedom
     survival = _survival(drawn, grid[:, None] * spreads).mean(axis=1)
     falling = np.minimum.accumulate(np.maximum(survival, MIN_PROBABILITY * 1e-3))
-    return np.asarray(np.interp(-np.log(PROBABILITIES), -np.log(falling), grid))
+    return np.asarray(np.interp(-LOG_PROBABILITIES, -np.log(falling), grid))
 
 
 def _survival(drawn: Floats, squared: Floats) -> Floats:
