@@ -1,4 +1,4 @@
-"""What do small drift requests, references, windows and comparisons cost, now and before, beside bare numpy or scipy?
+"""What do small drift requests, references and windows cost, now and before, beside bare numpy or scipy?
 
     git worktree add /tmp/before COMMIT
     python benchmarks/processor_time.py [--before /tmp/before] [--rounds 5] [--only drift]
@@ -23,11 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from drift_peers import scipy_loop
 from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve()
 REQUESTS = 20
+REFERENCES = ((1_000, 100), (20_000, 20))
+"""Rows and features."""
 SEED = 20_081_015
 TICKS = os.sysconf("SC_CLK_TCK")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -92,12 +95,6 @@ def _milliseconds(work: Work, repeats: int) -> float:
     return statistics.median(taken[1:] or taken)
 
 
-def _once(work: Work) -> float:
-    begun = time.process_time()
-    work()
-    return 1e3 * (time.process_time() - begun)
-
-
 def _columns(rows: int, features: int, seed: int = SEED) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     return {f"x{i}": random.normal(size=rows) for i in range(features)}
@@ -140,6 +137,35 @@ def _bare(reference: Any, live: Any) -> tuple[float, ...]:
     return float(gaps.max()), float(divergence), float(gaps[:-1] @ np.diff(both)), float(missing)
 
 
+def reference() -> dict[str, Any]:
+    """The profile of a reference, which `set_reference` builds."""
+    from modelward_server.drift.profile_builder import build_profile
+
+    def work(rows: int, features: int) -> dict[str, Any]:
+        columns = _columns(rows, features)
+        return {"ms": _milliseconds(lambda: build_profile(columns), 1), "peer": None}
+
+    return {f"reference of {rows:,} x {features}": work(rows, features) for rows, features in REFERENCES}
+
+
+def window() -> dict[str, Any]:
+    """The comparison of a closed window of live rows with its reference, without drift."""
+    from modelward.drift import DriftThresholds
+    from modelward_server.drift.compare import compare
+    from modelward_server.drift.decision import decide
+    from modelward_server.drift.profile_builder import build_profile
+    from modelward_server.drift.sample import count_live
+
+    columns, live = _columns(1_000, 20), _columns(1_000, 20, SEED + 1)
+    profile = build_profile(columns)
+
+    def work() -> object:
+        return decide(compare(profile, count_live({"": profile}, [(live, None)], "data"), ""), DriftThresholds())
+
+    peer = {"name": "scipy loop", "ms": _milliseconds(scipy_loop(columns, live), 5)}
+    return {"window of 1,000 x 20": {"ms": _milliseconds(work, 5), "peer": peer}}
+
+
 @contextmanager
 def _server() -> Iterator[tuple[Path, str, int]]:
     """Serve the tree's code, and give its folder, its address and its process."""
@@ -165,7 +191,7 @@ def _server_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-WORK: dict[str, Callable[[], dict[str, Any]]] = {"drift": drift}
+WORK: dict[str, Callable[[], dict[str, Any]]] = {"drift": drift, "reference": reference, "window": window}
 
 if __name__ == "__main__":
     main()

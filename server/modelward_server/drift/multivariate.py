@@ -130,11 +130,9 @@ def build_joint(
         drawn = enlarged(_panel_discrepancies(by_time, panel, centre, block, random), block, panel.length)
         null = fit_null(drawn[None], panel.length / block, panel.rows / panel.length)
         return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
+    by_row = fourier_features(ranks, frequencies, phases)
     drawn = np.stack(
-        [
-            _segment_discrepancies(ranks, frequencies, phases, centre, length, block, random)
-            for length in segment_lengths(rows)
-        ]
+        [_segment_discrepancies(by_row, centre, length, block, random) for length in segment_lengths(rows)]
     )
     null = fit_null(drawn[None], rows / block)
     return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
@@ -169,17 +167,15 @@ def fourier_features(ranks: NormalizedRanks, frequencies: Any, phases: Any) -> A
 
 
 def _segment_discrepancies(
-    ranks: NormalizedRanks,
-    frequencies: Any,
-    phases: Any,
-    centre: Floats,
-    length: int,
-    block: float,
-    random: np.random.Generator,
+    by_row: Any, centre: Floats, length: int, block: float, random: np.random.Generator
 ) -> Floats:
-    """Return the squared maximum mean discrepancy of segments times their rows, shape (replicates,)."""
-    segments = StationaryBootstrap(random, len(ranks), length, REPLICATES).segments(block)
-    means = [fourier_features(ranks[rows], frequencies, phases).mean(axis=0, dtype=np.float64) for rows in segments]
+    """Return the squared maximum mean discrepancy of segments times their rows, shape (replicates,).
+
+    Args:
+        by_row: the Fourier features of each row, shape (rows, d).
+    """
+    segments = StationaryBootstrap(random, len(by_row), length, REPLICATES).segments(block)
+    means = [by_row[rows].mean(axis=0, dtype=np.float64) for rows in segments]
     return np.asarray(length * ((np.array(means) - centre) ** 2).sum(axis=1))
 
 

@@ -59,39 +59,47 @@ def dependence_length(series: Iterable[Floats]) -> float:
     Returns:
         The block length in rows, at least 1; 1 if there is no series.
     """
-    return max((_multiscale_length(part[-MAX_ROWS_MEASURED:]) for part in series), default=1.0)
+    parts = [part[-MAX_ROWS_MEASURED:] for part in series]
+    return _multiscale_length(np.stack(parts)) if parts else 1.0
 
 
 def _multiscale_length(series: Floats) -> float:
-    """Return the longest significant block length over all `SCALES`, in rows."""
-    lengths = [max(_optimal_length(series), 1.0)]
+    """Return the longest significant block length of any series, shape (series, rows), over all `SCALES`, in rows."""
+    rows, longest = series.shape[1], _optimal_length(series)
     for scale in SCALES[1:]:
-        averages = series[: len(series) // scale * scale].reshape(-1, scale).mean(axis=1)
-        length = _optimal_length(averages) if len(averages) >= MIN_AVERAGES else 0.0
-        lengths.append(scale * length if length > MAX_INDEPENDENT_LENGTH else 1.0)
-    return max(min(max(lengths), len(series) / MIN_BLOCKS), 1.0)
+        averages = series[:, : rows // scale * scale].reshape(len(series), -1, scale).mean(axis=2)
+        length = _optimal_length(averages) if rows // scale >= MIN_AVERAGES else 0.0
+        longest = max(longest, scale * length if length > MAX_INDEPENDENT_LENGTH else 1.0)
+    return float(max(min(longest, rows / MIN_BLOCKS), 1.0))
 
 
 def _optimal_length(series: Floats) -> float:
-    if len(series) < 10 or np.ptp(series) == 0:
+    """Return the longest optimal length of the series, at least 1."""
+    varying = series[np.ptp(series, axis=1) > 0]
+    if series.shape[1] < 10 or not len(varying):
         return 1.0
-    length = optimal_block_length(series.astype(np.float64))
-    return length if np.isfinite(length) else 1.0
+    lengths = optimal_block_lengths(varying.astype(np.float64).T)
+    return float(lengths.max(where=np.isfinite(lengths), initial=1.0))
 
 
 def optimal_block_length(series: Floats) -> float:
-    """Return the optimal mean block length of the stationary bootstrap, in rows.
+    """Return the optimal mean block length of one series, shape (rows,); see `optimal_block_lengths`."""
+    return float(optimal_block_lengths(series)[0])
+
+
+def optimal_block_lengths(series: Floats) -> Floats:
+    """Return the optimal mean block length of the stationary bootstrap for each series, in rows.
 
     Source: Politis and White (2004) with the correction of Patton, Politis and White (2009), by `arch`.
 
     Args:
-        series: float64, shape (rows,), in the order of time, not constant; no square may overflow.
+        series: float64, shape (rows, series) or (rows,), in the order of time, not constant; no square may overflow.
 
     Returns:
-        The length, which may be below 1, or not finite where it cannot be estimated.
+        The lengths, which may be below 1, or not finite where they cannot be estimated.
     """
     with np.errstate(all="ignore"):
-        return float(load("arch.bootstrap").optimal_block_length(series)["stationary"].iloc[0])
+        return np.asarray(load("arch.bootstrap").optimal_block_length(series)["stationary"], np.float64)
 
 
 def mean_block_length(block: float, rows: int) -> float:
@@ -130,8 +138,9 @@ class StationaryBootstrap:
         Args:
             block: the estimated dependence length in rows; with 1 rows are drawn independently.
         """
-        mean_length = mean_block_length(block, self._rows)
-        begins = self._ends < 1 / mean_length if block > 1 else self._ends < 2
+        if block <= 1:
+            return self._first
+        begins = self._ends < 1 / mean_block_length(block, self._rows)
         begins[:, 0] = True
         position = np.arange(begins.shape[1], dtype=np.int32)
         block_start = np.maximum.accumulate(np.where(begins, position, 0), axis=1)
@@ -183,11 +192,12 @@ class NullEstimator:
             return self._estimate(_dependence_series(ordered, ranks), by_time)
         shares = cumulative / cumulative[-1]
         counts = np.bincount(bins, weights=np.diff(cumulative, prepend=0))
+        with_missing = np.append(bins, -1)  # The last stands for a missing row.
         reference_quantiles = scaled[np.searchsorted(shares, QUANTILES)]
 
         def statistics(segments: Ints) -> Floats:
             drawn = np.sort(ranks[segments], axis=1)
-            drawn_bins = np.where(drawn < 0, -1, bins[drawn])
+            drawn_bins = with_missing[drawn]
             shifts = _wasserstein(drawn, scaled, reference_quantiles)
             return _squared(drawn, _ks_statistics(drawn, shares), drawn_bins, counts, ranks, shifts)
 
@@ -256,28 +266,37 @@ def _dependence_series(ordered: Floats, ranks: Ints) -> Iterator[Floats]:
 
 
 def _ks_statistics(drawn: Ints, shares: Floats) -> Floats:
-    """Return the Kolmogorov-Smirnov statistic of each sorted segment, whose missing rows (-1) come first."""
-    rows = drawn.shape[1]
-    missing = (drawn < 0).sum(axis=1, keepdims=True)
-    position = np.arange(rows) - missing
-    present = np.maximum(rows - missing, 1)
-    cdf = np.concatenate(([0.0], shares))
-    # Among equal ranks only the last step up and the first step down belong to the distribution function.
-    changes = drawn[:, 1:] != drawn[:, :-1]
-    last = np.column_stack([changes, np.ones(len(drawn), bool)]) & (drawn >= 0)
-    first = np.column_stack([np.ones(len(drawn), bool), changes]) & (drawn >= 0)
-    above = np.where(last, np.abs((position + 1) / present - cdf[drawn + 1]), 0.0)
-    before = np.where(first, np.abs(position / present - cdf[drawn]), 0.0)
-    return np.asarray(np.maximum(above, before).max(axis=1))
+    """Return the Kolmogorov-Smirnov statistic of each sorted segment, whose missing rows (-1) come first.
+
+    A segment's distribution function is farthest above the reference's just after one of its values, and farthest below
+    just before one. Among equal values the last step up and the first step down are the farthest, so none is left out.
+    """
+    missing = _missing(drawn)
+    position = np.arange(drawn.shape[1]) - missing
+    present = np.maximum(drawn.shape[1] - missing, 1)
+    below = np.concatenate(([0.0], shares[:-1], [-np.inf]))  # The last stands for a missing row.
+    above = ((position + 1) / present - shares[drawn]).max(axis=1)
+    return np.asarray(np.maximum(above, (below[drawn] - position / present).max(axis=1)).clip(0.0))
 
 
 def _wasserstein(drawn: Ints, scaled: Floats, reference_quantiles: Floats) -> Floats:
     """Return the Wasserstein distance of each sorted segment: the mean difference of the quantile functions."""
-    missing = (drawn < 0).sum(axis=1, keepdims=True)
+    missing = _missing(drawn)
     present = drawn.shape[1] - missing
     positions = np.minimum(missing + (QUANTILES * present).astype(np.int32), drawn.shape[1] - 1)
-    values = scaled[np.take_along_axis(drawn, positions, axis=1)]
-    return np.where(present[:, 0] > 0, np.abs(values - reference_quantiles).mean(axis=1), 0.0)
+    # `take` leaves the places of a segment beside each other, so that their mean is summed in the same order.
+    at = np.take(drawn, positions[0], axis=1) if len(missing) == 1 else np.take_along_axis(drawn, positions, axis=1)
+    distances = scaled[at]
+    distances -= reference_quantiles
+    np.abs(distances, out=distances)
+    return np.where(present[:, 0] > 0, distances.mean(axis=1), 0.0)
+
+
+def _missing(drawn: Ints) -> Ints:
+    """Return the number of missing rows of each sorted segment, shape (segments, 1), or (1, 1) if none is missing."""
+    if not (drawn[:, 0] < 0).any():
+        return np.zeros((1, 1), np.int64)
+    return np.asarray((drawn < 0).sum(axis=1, keepdims=True))
 
 
 def _squared(drawn: Ints, distances: Floats, bins: Ints, counts: Ints, codes: Ints, shifts: Floats) -> Floats:

@@ -126,7 +126,8 @@ def fit_null(drawn: Floats, blocks: float, max_rows: float = 1.0) -> NullDistrib
         max_rows: the number of rows of a time, to which its effective rows are limited.
     """
     freedom = max(blocks / 2, 1.0)
-    quantiles = np.array([[_quantiles(np.sort(one), freedom) for one in statistic] for statistic in drawn])
+    spreads = scipy.stats.chi2.ppf(SPREAD_LEVELS, freedom) / freedom
+    quantiles = np.array([[_quantiles(np.sort(one), spreads) for one in statistic] for statistic in drawn])
     longer = len(SEGMENT_LENGTHS) - drawn.shape[1]
     quantiles = np.pad(quantiles, ((0, 0), (0, longer), (0, 0)), mode="edge")
     middle = np.median(drawn[0, -1])
@@ -134,10 +135,14 @@ def fit_null(drawn: Floats, blocks: float, max_rows: float = 1.0) -> NullDistrib
     return NullDistribution(quantiles, independent_tests(p_values(drawn)), float(np.clip(independence, 0.0, max_rows)))
 
 
-def _quantiles(drawn: Floats, freedom: float) -> Floats:
-    """Return the quantiles of a null distribution whose scale is mixed over its uncertainty."""
+def _quantiles(drawn: Floats, spreads: Floats) -> Floats:
+    """Return the quantiles of a null distribution whose scale is mixed over its uncertainty.
+
+    Args:
+        drawn: the statistics of the segments, ascending, shape (replicates,).
+        spreads: the factors by which their scale may be off, shape (s,).
+    """
     grid = np.concatenate(([0.0], np.geomspace(max(drawn[-1], 1e-300) * 1e-4, max(drawn[-1], 1e-300) * 1e3, 400)))
-    spreads = scipy.stats.chi2.ppf(SPREAD_LEVELS, freedom) / freedom
     survival = _survival(drawn, grid[:, None] * spreads).mean(axis=1)
     falling = np.minimum.accumulate(np.maximum(survival, MIN_PROBABILITY * 1e-3))
     return np.asarray(np.interp(-LOG_PROBABILITIES, -np.log(falling), grid))
