@@ -1,6 +1,6 @@
 """What a schedule would have retrained in the past, from the reports and metrics on record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from sqlalchemy import ColumnElement, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from modelward import AsyncClient, Firing, FreezeWindow, OnPerformance, SchedulePolicy, Stage, VersionRef
+from modelward_server.settings import Settings
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.tables import MetricRow, TransitionRow, VersionRow
+from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 
 DAY = timedelta(days=1)
@@ -25,6 +27,19 @@ def days(firings: Sequence[Firing]) -> list[tuple[float, int]]:
     """Return the days on which something fired, until the end of 2024, and which trigger it was."""
     fired = [one for one in firings if not one.skipped and one.at.year == 2024]
     return [((one.at - BEGIN) / DAY, one.trigger) for one in fired]
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database of these tests alone: its rows no longer agree with its audit log."""
+    return new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[RunningServer]:
+    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), database_url=database_url))
+    yield running
+    running.stop()
 
 
 @pytest.fixture

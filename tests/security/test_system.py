@@ -15,6 +15,7 @@ from modelward_server.settings import Settings
 from modelward_server.storage.replicas import Replicas
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 MARK = "sesame"
 SECRETS: dict[str, Any] = {
@@ -58,6 +59,7 @@ def test_servers_of_a_ledger_are_listed_until_they_stop(tmp_path: Path, monkeypa
     other = Replicas(running.app.ledger)
     with Client(running.target, token=token_of(running, "otto", Role.OPERATOR)) as client:
         own = client.get_system().replica_id
+        eventually(lambda: client.get_system().replicas)
 
         def others() -> list[tuple[str, bool]]:
             return [(one.address, one.silent) for one in client.get_system().replicas if one.replica_id != own]
@@ -84,6 +86,6 @@ def test_servers_of_a_ledger_are_listed_until_they_stop(tmp_path: Path, monkeypa
     running.stop()
     again = RunningServer(Settings(port=0, data_dir=tmp_path))
     with Client(again.target) as client:
-        system = client.get_system()
-        assert [one.replica_id for one in system.replicas] == [system.replica_id]
+        own = client.get_system().replica_id
+        eventually(lambda: [one.replica_id for one in client.get_system().replicas] == [own])
     again.stop()
