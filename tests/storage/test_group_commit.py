@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from modelward.errors import ModelNotFound
+from modelward.errors import ModelNotFound, StoreUnavailable
 from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -106,7 +106,7 @@ def test_those_that_wait_share_a_transaction(ledger: Ledger) -> None:
     assert len({id(one) for one in seen}) == 1
 
 
-def test_a_commit_that_fails_fails_for_none_that_can_be_committed_alone(ledger: Ledger) -> None:
+def test_a_change_that_the_database_refuses_stops_no_other(ledger: Ledger) -> None:
     broken: list[bool] = []
 
     def breaks_the_first_time(session: Session) -> str:
@@ -118,6 +118,22 @@ def test_a_commit_that_fails_fails_for_none_that_can_be_committed_alone(ledger: 
     ended = together(ledger, [adds("a"), breaks_the_first_time, adds("c")])
     assert [one.result() for one in ended] == ["a", "b", "c"]
     assert names(ledger) == ["a", "b", "c"]
+
+
+def test_a_commit_that_fails_is_not_tried_again(ledger: Ledger) -> None:
+    """Whether it took effect may be unknown, as where the connection broke before the answer came."""
+
+    def breaks(session: Session) -> None:
+        if not session.in_nested_transaction():
+            raise OperationalError("COMMIT", None, Exception("the connection broke"))
+
+    def last(session: Session) -> str:
+        event.listen(session, "before_commit", breaks)
+        return adds("b")(session)
+
+    ended = together(ledger, [adds("a"), last, fails_after(adds("c"))])
+    assert [type(one.exception()) for one in ended] == [StoreUnavailable, StoreUnavailable, ModelNotFound]
+    assert names(ledger) == []
 
 
 def test_each_change_runs_in_the_context_of_its_caller(ledger: Ledger) -> None:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,7 +33,8 @@ class _Waiting(Generic[Value]):
         self._change: Change[Value] = lambda session: context.run(change, session)
         self.done = False
         self._value: Value | None = None
-        self._error: BaseException | None = None
+        # For the case that the thread that runs it ends.
+        self._error: Exception | None = StoreUnavailable("the change was cut off; retry it", store="ledger")
 
     def attempt(self, session: Session) -> None:
         """Run the change in a savepoint of a transaction; what it raises affects no other change.
@@ -57,7 +59,12 @@ class _Waiting(Generic[Value]):
             self._value, self._error = alone(self._change), None
         except Exception as error:
             self._error = error
-        self.done = True
+        finally:
+            self.done = True
+
+    def fail(self, error: Exception) -> None:
+        """Let the change fail, unless it has failed by itself."""
+        self._error = self._error or error
 
     def result(self) -> Value:
         """Return what the change returned, or raise what it raised."""
@@ -66,11 +73,21 @@ class _Waiting(Generic[Value]):
         return self._value  # type: ignore[return-value]
 
 
+@dataclass
+class _Group:
+    """The changes of one transaction."""
+
+    changes: list[_Waiting[Any]] = field(default_factory=list)
+    is_complete: bool = False
+    """Whether only the commit is left."""
+
+
 class GroupCommit:
     """Runs changes of several threads: the first thread that gets its turn runs those of all that wait.
 
-    Each change is a savepoint of one transaction. When the database refuses something, or the commit fails, each change
-    runs again in a transaction of its own, where its error is its own.
+    Each change is a savepoint of one transaction. When the database refuses something, each change runs again in a
+    transaction of its own, where its error is its own. When the commit itself fails, all of them fail as one change
+    does: whether it took effect may be unknown.
 
     Args:
         transaction: opens a session that is committed at its end.
@@ -117,18 +134,23 @@ class GroupCommit:
         if len(self._waiting) == 1:
             self._waiting.popleft().attempt_alone(self.alone)
             return
-        group: list[_Waiting[Any]] = []
+        group = _Group()
         try:
-            self._commit_group(group)
-        except Exception:
-            for one in group:
-                one.attempt_alone(self.alone)
-        for one in group:
-            one.done = True
+            with span("ledger write"), self._transaction() as session:
+                self._attempt_waiting(group, session)
+        except Exception as error:
+            for one in group.changes:
+                if group.is_complete:
+                    one.fail(error)
+                else:
+                    one.attempt_alone(self.alone)
+        finally:
+            for one in group.changes:
+                one.done = True
 
-    def _commit_group(self, group: list[_Waiting[Any]]) -> None:
+    def _attempt_waiting(self, group: _Group, session: Session) -> None:
         until = time.monotonic() + MAX_SECONDS
-        with span("ledger write"), self._transaction() as session:
-            while self._waiting and len(group) < MAX_CHANGES and time.monotonic() < until:
-                group.append(self._waiting.popleft())
-                group[-1].attempt(session)
+        while self._waiting and len(group.changes) < MAX_CHANGES and time.monotonic() < until:
+            group.changes.append(self._waiting.popleft())
+            group.changes[-1].attempt(session)
+        group.is_complete = True
