@@ -161,7 +161,7 @@ async def test_upload_beyond_the_bound_is_told_to_come_again(
     stalled = [StalledStream(channel, REFERENCE, version, sent=1) for _ in range(MAX_UPLOADS)]
     await asyncio.gather(*(one.begin() for one in stalled))
     uploads = running.app.uploads
-    eventually(lambda: uploads.open == MAX_UPLOADS)
+    await asyncio.to_thread(eventually, lambda: uploads.open == MAX_UPLOADS)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=PATIENCE_SECONDS)
     error = error_of(caught.value)
@@ -169,7 +169,7 @@ async def test_upload_beyond_the_bound_is_told_to_come_again(
     assert error.retry_seconds == 1.0
     for one in stalled:
         one.call.cancel()
-    eventually(lambda: uploads.open == 0)
+    await asyncio.to_thread(eventually, lambda: uploads.open == 0)
     await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=PATIENCE_SECONDS)
 
 
