@@ -1,7 +1,6 @@
 """Convert arrays of predictions and labels to outcomes, in batches of the size of one call."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,11 +25,8 @@ def to_outcomes(ids: Iterable[object], **columns: Any) -> list[Outcome]:
     names = id_texts(as_column(ids, "ids"))
     values = {field: _column(field, column, len(names)) for field, column in columns.items()}
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    outcomes = [_outcome(name, row) for name, row in zip(names, rows, strict=True)]
-    return [
-        replace(one, probability=None) if one.prediction is None and columns["prediction"] is not None else one
-        for one in outcomes
-    ]
+    predicted = columns["prediction"] is not None
+    return [_outcome(name, row, predicted) for name, row in zip(names, rows, strict=True)]
 
 
 def answered(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -102,9 +98,14 @@ def _values(field: str, column: Any) -> list[Any]:
     return id_texts(as_column(column, "group"), "group") if field == "group" else as_numbers(column, ARGUMENTS[field])
 
 
-def _outcome(name: str, row: dict[str, Any]) -> Outcome:
-    """Omit the timestamps of absent values: one timestamp for all rows applies only to rows that have a value."""
-    predicted_at = row["predicted_at"] if row["prediction"] is not None else None
-    labelled_at = row["labelled_at"] if row["label"] is not None else None
-    group = (row["group"] or "") if row["prediction"] is not None else ""
-    return Outcome(name, **row | {"predicted_at": predicted_at, "labelled_at": labelled_at, "group": group})
+def _outcome(name: str, row: dict[str, Any], predicted: bool) -> Outcome:
+    """Omit what belongs to absent values: one timestamp for all rows applies only to rows that have a value.
+
+    Args:
+        predicted: whether there are predictions at all; without any, a probability is left for the server to refuse.
+    """
+    if row["label"] is None:
+        row |= {"labelled_at": None}
+    if row["prediction"] is None:
+        row |= {"predicted_at": None, "group": None, "probability": None if predicted else row["probability"]}
+    return Outcome(name, **row | {"group": row["group"] or ""})

@@ -67,7 +67,7 @@ class SessionRange:
     sessions: int
 
     def __str__(self) -> str:
-        """Return `the last 60 sessions of XNYS, 2026-09-01 to 2026-11-24`."""
+        """Return `the 60 sessions of XNYS from 2026-09-01 to 2026-11-24`."""
         return f"the {self.sessions} sessions of {self.calendar} from {self.first} to {self.last}"
 
 

@@ -20,6 +20,7 @@ from modelward_server.storage.audit import Kind
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.tables import AuditRow, ModelRow
 from tests.support.postgres import DATABASES, new_database
+from tests.support.waiting import eventually
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")
 
@@ -47,10 +48,9 @@ def together(ledger: Ledger, changes: list[Callable[[Session], Any]]) -> list[Fu
         threads.submit(ledger.commit, holds)
         assert begun.wait(60)
         futures = []
-        for number, change in enumerate(changes, start=1):
+        for change in changes:
             futures.append(threads.submit(ledger.commit, change))
-            while len(ledger._group._waiting) < number:
-                pass
+            eventually(lambda: len(ledger._group._waiting) == len(futures))
         go.set()
     return futures
 

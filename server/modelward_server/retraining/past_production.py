@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
@@ -10,14 +10,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelward.lifecycle import Stage
 from modelward.retraining import OnDrift, OnPerformance
+from modelward_server.retraining.clock_firings import BEGINNING
 from modelward_server.retraining.schedule_inputs import metrics_at_registration
+from modelward_server.retraining.schedule_policy import END_OF_TIME
 from modelward_server.retraining.triggers import threshold_of
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.outcome_tables import JudgedPeriodRow
 from modelward_server.storage.tables import AuditRow, MetricRow, TransitionRow, VersionRow
-
-BEGINNING, END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def tenures(session: Session, model: str) -> list[Tenure]:
     move, production = TransitionRow, Stage.PRODUCTION.value
     entered_or_left = or_(move.to_stage == production, and_(move.from_stage == production, move.displaced_by == 0))
     moves = list(session.scalars(select(move).where(move.model == model, entered_or_left).order_by(move.sequence)))
-    ends = [*(one.moved_at for one in moves), END][1:]
+    ends = [*(one.moved_at for one in moves), END_OF_TIME][1:]
     found = [
         Tenure(session.get_one(VersionRow, (model, one.version)), one.moved_at, end)
         for one, end in zip(moves, ends, strict=False)

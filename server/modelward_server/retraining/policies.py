@@ -1,6 +1,6 @@
 """Retraining policies: read and replace the policy of a model."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from sqlalchemy.orm import Session
@@ -36,7 +36,8 @@ def set_retraining_policy(session: Session, policy: RetrainingPolicy, actor: Act
         ModelNotFound: the model does not exist.
         EtagMismatch: the policy has changed since the given etag was read.
     """
-    _check(policy)
+    for defect in _defects(policy):
+        raise InvalidField(defect)
     model_row(session, policy.model, lock=True)
     row = session.get(RetrainingPolicyRow, policy.model)
     row = row or RetrainingPolicyRow(model=policy.model, policy={}, revision=0)
@@ -63,26 +64,25 @@ def check_columns(policy: RetrainingPolicy, names: Collection[str]) -> None:
         raise InvalidField(*(FieldViolation(f"policy.{named[name]}", fix) for name, fix in fixes))
 
 
-def _check(policy: RetrainingPolicy) -> None:
-    """Refuse terms with which no comparison of the policy can be made."""
+def _defects(policy: RetrainingPolicy) -> Iterator[FieldViolation]:
+    """Yield why no comparison of a policy can be made."""
     if policy.primary_metric in TRADING_METRICS and not policy.returns:
         fix = f"is missing, and {policy.primary_metric} is of returns; name their column in the test set"
-        raise InvalidField(FieldViolation("policy.returns", fix))
+        yield FieldViolation("policy.returns", fix)
     if policy.cost_bps and not policy.returns:
-        fix = "has no effect without returns; name their column in policy.returns"
-        raise InvalidField(FieldViolation("policy.cost_bps", fix))
+        yield FieldViolation("policy.cost_bps", "has no effect without returns; name their column in policy.returns")
     if policy.group and not policy.time:
         fix = "has no effect without the time of rows; name their column in policy.time_column"
-        raise InvalidField(FieldViolation("policy.group_column", fix))
+        yield FieldViolation("policy.group_column", fix)
     if policy.evaluation_window and not policy.time:
         fix = "is missing, and evaluation_window needs the time of rows; name their column in the test set"
-        raise InvalidField(FieldViolation("policy.time_column", fix))
+        yield FieldViolation("policy.time_column", fix)
     if policy.evaluation_window and not policy.evaluation_uri:
         fix = "is missing, and evaluation_window is a part of that test set; give its location"
-        raise InvalidField(FieldViolation("policy.evaluation_uri", fix))
+        yield FieldViolation("policy.evaluation_uri", fix)
     named = [name for name in (policy.label, policy.returns, policy.time, policy.group) if name]
     if twice := sorted({name for name in named if named.count(name) > 1}):
-        raise InvalidField(FieldViolation("policy", f"names the column {twice[0]!r} for two things; name two columns"))
+        yield FieldViolation("policy", f"names the column {twice[0]!r} for two things; name two columns")
 
 
 def _from_row(row: RetrainingPolicyRow) -> RetrainingPolicy:

@@ -104,14 +104,17 @@ class Replay:
         return decisions
 
     def _inputs_at(self, at: datetime) -> ScheduleInputs:
-        row = next((one.row for one in self._tenures if one.since <= at < one.until), None)
+        row = self._in_production(at)
         if row is None:
             return self.inputs
         return with_trigger_inputs(self._session, row, self.inputs, [self._schedule], until=at)
 
+    def _in_production(self, at: datetime) -> VersionRow | None:
+        return next((one.row for one in self._tenures if one.since <= at < one.until), None)
+
     def _registered(self, at: datetime) -> datetime | None:
         """Return the registration of the version in production at a time, or otherwise of the newest one then."""
-        row = next((one.row for one in self._tenures if one.since <= at < one.until), None)
+        row = self._in_production(at)
         if row is not None and row.created_at <= at:
             return row.created_at
         newest = select(func.max(VersionRow.created_at)).where(VersionRow.model == self._schedule.model)
