@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import literal_column, select
+from sqlalchemy import bindparam, literal_column, select
 from sqlalchemy.orm import Session
 
 from modelward.backtest import Overfitting
@@ -31,6 +31,10 @@ from modelward_server.storage.tables import MirrorRequestRow, ModelRow, Transiti
 
 IN_PRODUCTION = VersionRow.stage == literal_column(f"'{Stage.PRODUCTION.value}'")
 """The condition that a version is in production, as a literal: with a parameter SQLite cannot use a partial index."""
+LOCK_MODEL = select(ModelRow.latest_version).where(ModelRow.name == bindparam("of")).with_for_update()
+FIND_VERSION = select(VersionRow.version).where(
+    VersionRow.model == bindparam("of"), VersionRow.version == bindparam("number")
+)
 MAX_NEIGHBOURS = 50
 """Number of names before and after a name that does not exist, among which the nearest is suggested."""
 
@@ -63,12 +67,36 @@ def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> Ver
         ModelNotFound: the model does not exist.
         VersionNotFound: the model has no version of that number.
     """
-    model = model_row(session, ref.model, lock=lock)
+    if lock:
+        session.connection().execute(LOCK_MODEL, {"of": ref.model})
     row = session.get(VersionRow, (ref.model, ref.version), populate_existing=lock)
     if row is None:
-        known = f"its versions go up to {model.latest_version}" if model.latest_version else "it has no version yet"
-        raise VersionNotFound(f"there is no {ref}; {known}", model=ref.model, version=ref.version)
+        raise _no_version(session, ref)
     return row
+
+
+def check_version(session: Session, ref: VersionRef, *, lock: bool = False) -> None:
+    """Check that a version exists; with `lock`, block other writers of its model until this transaction ends.
+
+    Raises:
+        ModelNotFound: the model does not exist.
+        VersionNotFound: the model has no version of that number.
+    """
+    if lock:
+        session.connection().execute(LOCK_MODEL, {"of": ref.model})
+    if session.connection().scalar(FIND_VERSION, {"of": ref.model, "number": ref.version}) is None:
+        raise _no_version(session, ref)
+
+
+def _no_version(session: Session, ref: VersionRef) -> VersionNotFound:
+    """Return the error for a version that does not exist.
+
+    Raises:
+        ModelNotFound: nor does its model.
+    """
+    latest = model_row(session, ref.model).latest_version
+    known = f"its versions go up to {latest}" if latest else "it has no version yet"
+    return VersionNotFound(f"there is no {ref}; {known}", model=ref.model, version=ref.version)
 
 
 def request_mirroring(session: Session, versions: Iterable[VersionRef]) -> None:

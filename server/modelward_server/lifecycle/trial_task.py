@@ -27,13 +27,14 @@ from modelward_server.storage.ledger import Ledger
 
 MAX_SECONDS = 30.0
 """The longest that the trial of a version may take."""
-CLAIM_SECONDS = 15.0
+CLAIM_SECONDS = 60.0
 """For how much longer than a trial a claim lasts: for starting the process, and for recording the result."""
 POLL_SECONDS = 10.0
 """Interval at which it checks for versions that other servers registered or left; this server's own wake it at once."""
 WAIT_POLL_SECONDS = 0.2
 """Interval at which a waiting call checks for the result of another server's trial."""
-
+MAX_WAIT_SECONDS = 600.0
+"""The longest that anybody waits for a trial, which may have others before it."""
 TRIAL_SHARE = 0.8
 """The share of a call's time for which it waits for a trial."""
 
@@ -89,12 +90,10 @@ class TrialTask:
     async def wait(self, ref: VersionRef, seconds: float = math.inf) -> None:
         """Wait until a version is not pending, at most for a time; a version that was never tried becomes pending.
 
-        Without a result after the longest time of a trial it goes on too.
-
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
         """
-        end = time.monotonic() + min(seconds, self._limits.seconds + CLAIM_SECONDS)
+        end = time.monotonic() + min(seconds, MAX_WAIT_SECONDS)
         trial = await in_own_thread(self._request, ref)
         while trial.result is TrialResult.PENDING and (left := end - time.monotonic()) > 0:
             self.wake()

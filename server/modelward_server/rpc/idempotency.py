@@ -10,6 +10,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, RequestIdReused
@@ -27,6 +28,10 @@ from modelward_server.storage.unit_of_work import UnitOfWork
 
 LARGE_REQUEST_BYTES = 64 << 10
 """Size from which a request is hashed in a thread, not on the event loop."""
+
+RECORD = insert(RequestRow)
+FIND = select(RequestRow.request_id, RequestRow.owner, RequestRow.digest, RequestRow.answer_type, RequestRow.answer)
+FIND = FIND.where(RequestRow.request_id == bindparam("given"))
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Prepared = TypeVar("Prepared")
@@ -172,28 +177,27 @@ class _RequestKey:
 def _run_once(
     session: Session, key: _RequestKey, change: Callable[[Session, ActorContext], Answer], actor: ActorContext
 ) -> Answer:
-    recorded: Answer | None = _recorded_answer(session, key)
-    if recorded is not None:
-        return recorded
+    given: Answer | None = _recorded_answer(session, key)
+    if given is not None:
+        return given
     answer = change(session, actor)
     if key.request_id:
-        session.add(
-            RequestRow(
-                request_id=key.request_id,
-                owner=key.client.name if key.client else "",
-                digest=key.digest,
-                answer_type=answer.DESCRIPTOR.full_name,
-                answer=answer.SerializeToString(),
-                answered_at=actor.at,
-            )
-        )
+        recorded = {
+            "request_id": key.request_id,
+            "owner": key.client.name if key.client else "",
+            "digest": key.digest,
+            "answer_type": answer.DESCRIPTOR.full_name,
+            "answer": answer.SerializeToString(),
+            "answered_at": actor.at,
+        }
+        session.connection().execute(RECORD, recorded)
     return answer
 
 
 def _recorded_answer(session: Session, key: _RequestKey) -> Any:
     if not key.request_id:
         return None
-    row = session.get(RequestRow, key.request_id)
+    row = session.connection().execute(FIND, {"given": key.request_id}).one_or_none()
     if row is None:
         check_not_expired(session, key.request_id)
         return None
@@ -206,7 +210,7 @@ def _digest(request: Mutation) -> str:
     return hashlib.sha256(type(request).__name__.encode() + b"\0" + content).hexdigest()
 
 
-def _same_answer(row: RequestRow, digest: str, client: Identity | None) -> Any:
+def _same_answer(row: Any, digest: str, client: Identity | None) -> Any:
     """Return the recorded answer to the client that it was given to, if it may still reach the models in it."""
     if row.digest != digest or row.owner != (client.name if client else ""):
         raise _reused(row)
@@ -219,7 +223,7 @@ def _same_answer(row: RequestRow, digest: str, client: Identity | None) -> Any:
     return answer
 
 
-def _reused(row: RequestRow) -> RequestIdReused:
+def _reused(row: Any) -> RequestIdReused:
     return RequestIdReused(
         f"the request id {row.request_id} was used before with another request, or by another client; "
         "use a new one for each call",

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
@@ -25,12 +26,26 @@ GENESIS = "0" * 64
 """The `previous_hash` of the first record."""
 HEAD = 1
 HEAD_KEY = "audit_head"
-"""Key under which a session, which lives for one transaction, keeps the head row that it has locked."""
-LAST_KEY = "audit_last"
-"""Key under which it keeps the time of the newest record."""
+"""Key under which a session, which lives for one transaction, keeps the head that it has locked."""
 BATCH = 1000
 MAX_DEFECTS = 100
 """Maximum number of defects that are reported."""
+
+
+INSERT = insert(AuditRow)
+LOCK_HEAD = select(AuditHeadRow.sequence, AuditHeadRow.hash).where(AuditHeadRow.id == HEAD).with_for_update()
+SET_HEAD = update(AuditHeadRow).where(AuditHeadRow.id == HEAD)
+TIME_OF = select(AuditRow.happened_at).where(AuditRow.sequence == bindparam("of"))
+
+
+@dataclass
+class _Head:
+    """The head of the log, as a transaction that has locked it leaves it."""
+
+    sequence: int
+    hash: str
+    last: datetime | None
+    """The time of the newest record; None before the first."""
 
 
 class Kind(StrEnum):
@@ -63,7 +78,7 @@ def append(session: Session, kind: Kind, model: str, payload: object, actor: Act
         payload: a dataclass that describes the state after the change.
     """
     append_all(session, kind, [(model, version, payload)], actor)
-    return _head(session, lock=True).sequence
+    return _locked_head(session).sequence
 
 
 def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, object]], actor: ActorContext) -> None:
@@ -72,25 +87,15 @@ def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, obj
     Args:
         about: the model, the version or 0, and the payload of each.
     """
-    head = _head(session, lock=True)
-    for model, version, payload in about:
-        row = AuditRow(
-            sequence=head.sequence + 1,
-            happened_at=actor.at,
-            actor=actor.name,
-            kind=kind,
-            model=model,
-            version=version,
-            payload=_recorded(payload),
-            previous_hash=head.hash,
-            hash="",
-        )
-        row.hash = hash_of(row)
-        head.sequence, head.hash = row.sequence, row.hash
-        session.add(row)
-        session.info[LAST_KEY] = actor.at
-        log_after_commit(session, payload)
     session.flush()
+    head, records = _locked_head(session), []
+    for model, version, payload in about:
+        records.append(_chained(head, kind, model, version, _recorded(payload), actor))
+        log_after_commit(session, payload)
+    if records:  # Without the ORM, which takes most of the time of a small change.
+        connection = session.connection()
+        connection.execute(INSERT, records)
+        connection.execute(SET_HEAD, {"sequence": head.sequence, "hash": head.hash})
 
 
 def to_json(payload: object) -> dict[str, Any]:
@@ -103,18 +108,30 @@ def _recorded(payload: object) -> str:
     return _canonical(_adapter(type(payload)).dump_python(payload, mode="json"))
 
 
+def _chained(head: "_Head", kind: Kind, model: str, version: int, payload: str, actor: ActorContext) -> dict[str, Any]:
+    """Return the record after the head, which moves on to it."""
+    record = AuditRecord(
+        sequence=head.sequence + 1,
+        happened_at=actor.at,
+        actor=actor.name,
+        kind=kind,
+        model=model,
+        version=version,
+        payload=payload,
+        previous_hash=head.hash,
+        hash="",
+    )
+    head.sequence, head.hash, head.last = record.sequence, hash_of(record), actor.at
+    return vars(record) | {"hash": head.hash}
+
+
 def lock_log(session: Session) -> datetime | None:
     """Wait for earlier writers, and block later ones until this transaction ends.
 
     Returns:
         The time of the newest record; None before the first.
     """
-    head = _head(session, lock=True)
-    if LAST_KEY not in session.info:
-        last = select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence)
-        session.info[LAST_KEY] = session.scalar(last)
-    known: datetime | None = session.info[LAST_KEY]
-    return known
+    return _locked_head(session).last
 
 
 def begin_change(session: Session, actor: str) -> ActorContext:
@@ -127,16 +144,14 @@ def begin_change(session: Session, actor: str) -> ActorContext:
     return ActorContext(actor, now if last is None else max(now, last))
 
 
-def forget_all_but_head(session: Session) -> None:
-    """Forget what the change before in the same transaction loaded, but the head, which stays locked."""
-    session.expunge_all()
-    if head := session.info.get(HEAD_KEY):
-        session.add(head)
+def forget_head(session: Session) -> None:
+    """Forget the head, after records of this transaction were rolled back."""
+    session.info.pop(HEAD_KEY, None)
 
 
 def next_sequence(session: Session) -> int:
     """Return the sequence number of this transaction's next record; no other transaction can take it."""
-    return _head(session, lock=True).sequence + 1
+    return _locked_head(session).sequence + 1
 
 
 def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
@@ -176,7 +191,7 @@ def _to_record(row: AuditRow) -> AuditRecord:
     )
 
 
-def hash_of(row: AuditRow) -> str:
+def hash_of(row: AuditRow | AuditRecord) -> str:
     """Return the SHA-256 over the previous hash and every field of a record, serialized as canonical JSON."""
     fields = [
         row.previous_hash,
@@ -206,7 +221,7 @@ def verify(
         expected_hash: hash of a record that must be among them; empty for none.
         on_batch: called with each batch of records, in order.
     """
-    head = _head(session)
+    head = session.get_one(AuditHeadRow, HEAD)
     checker = _Checker(max(first, 1), _hash_before(session, first), expected_hash)
     for batch in _batches(session, max(first, 1) - 1, last):
         for row in batch:
@@ -282,14 +297,15 @@ def _hash_before(session: Session, first: int) -> str:
     return row.hash if row else GENESIS
 
 
-def _head(session: Session, *, lock: bool = False) -> AuditHeadRow:
-    held: AuditHeadRow | None = session.info.get(HEAD_KEY)
-    if held is not None:  # This transaction has locked it already: no other can have changed it.
-        return held
-    head = session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
-    if lock:
-        session.info[HEAD_KEY] = head
-    return head
+def _locked_head(session: Session) -> "_Head":
+    """Return the head, which this transaction locks: no other can change it."""
+    if HEAD_KEY not in session.info:
+        row = session.connection().execute(LOCK_HEAD).one()
+        session.info[HEAD_KEY] = _Head(
+            row.sequence, row.hash, session.connection().scalar(TIME_OF, {"of": row.sequence})
+        )
+    held: _Head = session.info[HEAD_KEY]
+    return held
 
 
 def _canonical(value: Any) -> str:

@@ -43,7 +43,7 @@ class _Waiting(Generic[Value]):
             SQLAlchemyError: the database refuses, and the transaction may have ended.
         """
         lines = number_of_lines(session)
-        audit.forget_all_but_head(session)
+        session.expunge_all()  # What the change before it loaded may have been rolled back.
         try:
             with session.begin_nested():
                 self._value, self._error = self._change(session), None
@@ -52,6 +52,7 @@ class _Waiting(Generic[Value]):
         except Exception as error:
             self._error = error
             drop_lines(session, lines)
+            audit.forget_head(session)
 
     def attempt_alone(self, alone: Callable[[Change[Value]], Value]) -> None:
         """Run the change in a transaction of its own."""

@@ -7,7 +7,7 @@ changes those, only by the functions of this module.
 import hashlib
 from collections.abc import Mapping
 
-from sqlalchemy import Index, String, delete, insert
+from sqlalchemy import Index, String, bindparam, delete, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from modelward_server.storage.tables import Base, ModelRow, Name, VersionRow
@@ -45,6 +45,14 @@ class VersionMetricRow(Base):
     __table_args__ = (Index("ledger_version_metrics_by_value", "key", "value", "model", "version"),)
 
 
+DELETE_METRIC = delete(VersionMetricRow).where(
+    VersionMetricRow.model == bindparam("model"),
+    VersionMetricRow.version == bindparam("version"),
+    VersionMetricRow.key == bindparam("key"),
+)
+INSERT_METRIC = insert(VersionMetricRow)
+
+
 def value_digest(value: str) -> str:
     """Return the SHA-256 of a tag's value: PostgreSQL cannot index text of 5,000 characters."""
     return hashlib.sha256(value.encode()).hexdigest()
@@ -71,12 +79,10 @@ def set_version_tags(session: Session, row: VersionRow, tags: Mapping[str, str])
 def set_version_metrics(session: Session, row: VersionRow, metrics: Mapping[str, float]) -> None:
     """Set the values of these metrics of a version; its other metrics are kept."""
     row.metrics = {**row.metrics, **metrics}
-    existing = (VersionMetricRow.model == row.model) & (VersionMetricRow.version == row.version)
-    session.execute(delete(VersionMetricRow).where(existing, VersionMetricRow.key.in_(metrics)))
-    if metrics:
-        version = {"model": row.model, "version": row.version}
-        values = [{**version, "key": key, "value": value} for key, value in metrics.items()]
-        session.execute(insert(VersionMetricRow), values)
+    values = [{"model": row.model, "version": row.version, "key": key, "value": metrics[key]} for key in metrics]
+    if values:  # Without the ORM, which takes most of the time of a small change.
+        session.connection().execute(DELETE_METRIC, values)
+        session.connection().execute(INSERT_METRIC, values)
 
 
 def _tag_values(tags: Mapping[str, str]) -> list[dict[str, str]]:
