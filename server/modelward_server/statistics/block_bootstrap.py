@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from modelward_server.libraries import load
+from modelward_server.statistics.block_length import optimal_block_lengths
 from modelward_server.statistics.distances import Floats, Ints, kl_divergence, smoothed, total_variation
 from modelward_server.statistics.null_distribution import (
     REPLICATES,
@@ -80,26 +80,6 @@ def _optimal_length(series: Floats) -> float:
         return 1.0
     lengths = optimal_block_lengths(varying.astype(np.float64).T)
     return float(lengths.max(where=np.isfinite(lengths), initial=1.0))
-
-
-def optimal_block_length(series: Floats) -> float:
-    """Return the optimal mean block length of one series, shape (rows,); see `optimal_block_lengths`."""
-    return float(optimal_block_lengths(series)[0])
-
-
-def optimal_block_lengths(series: Floats) -> Floats:
-    """Return the optimal mean block length of the stationary bootstrap for each series, in rows.
-
-    Source: Politis and White (2004) with the correction of Patton, Politis and White (2009), by `arch`.
-
-    Args:
-        series: float64, shape (rows, series) or (rows,), in the order of time, not constant; no square may overflow.
-
-    Returns:
-        The lengths, which may be below 1, or not finite where they cannot be estimated.
-    """
-    with np.errstate(all="ignore"):
-        return np.asarray(load("arch.bootstrap").optimal_block_length(series)["stationary"], np.float64)
 
 
 def mean_block_length(block: float, rows: int) -> float:

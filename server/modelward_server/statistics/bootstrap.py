@@ -19,10 +19,11 @@ from statistics import NormalDist
 import numpy as np
 import scipy
 
-from modelward_server.statistics.block_bootstrap import optimal_block_length
+from modelward_server.statistics.block_length import optimal_block_length
 from modelward_server.statistics.metrics import Estimator, Floats
 from modelward_server.statistics.paired_tests import min_p_value
 from modelward_server.statistics.rounding import unit_of, varies
+from modelward_server.statistics.weighted_sums import OfSums, SharedSums
 
 DRAWS = 2000
 """Number of bootstrap draws: the ends of a 95 % interval then vary by about a twentieth of its length."""
@@ -64,6 +65,8 @@ def draws_for(rows: int) -> int:
 def draw_weights(rows: int, block_rows: float, draws: int, seed: int, expanded: int = 0) -> Iterator[Floats]:
     """Yield chunks of weights, shape (draws of the chunk, rows): how often each draw contains each row.
 
+    In memory the draws of a row are beside each other, because estimators sort, group and add up rows.
+
     Args:
         rows: the number of rows; each draw has as many, and the last row is followed by the first.
         block_rows: the mean length of a block in rows, at least 1; with 1 the rows are drawn independently.
@@ -77,7 +80,7 @@ def draw_weights(rows: int, block_rows: float, draws: int, seed: int, expanded: 
         shape = (min(at_once, draws - start), rows)
         taken = _block_rows(shape, block_rows, random)
         places = taken + rows * np.arange(shape[0])[:, None]
-        yield np.bincount(places.ravel(), minlength=shape[0] * rows).reshape(shape).astype(np.float64)
+        yield np.bincount(places.ravel(), minlength=shape[0] * rows).reshape(shape).astype(np.float64, order="F")
 
 
 def _block_rows(shape: tuple[int, int], block_rows: float, random: np.random.Generator) -> np.ndarray:
@@ -95,7 +98,13 @@ def _block_rows(shape: tuple[int, int], block_rows: float, random: np.random.Gen
 
 def resample(estimators: Sequence[Estimator], weights: Iterator[Floats]) -> Floats:
     """Return each estimator's value on each draw, shape (draws, estimators)."""
-    return np.vstack([np.column_stack([estimate(chunk) for estimate in estimators]) for chunk in weights])
+    shared = SharedSums([one for one in estimators if isinstance(one, OfSums)])
+
+    def values(chunk: Floats) -> Floats:
+        summed = iter(shared.values(chunk))
+        return np.column_stack([next(summed) if isinstance(one, OfSums) else one(chunk) for one in estimators])
+
+    return np.vstack([values(chunk) for chunk in weights])
 
 
 def interval(value: float, draws: Floats, blocks: float, level: float) -> Interval:

@@ -7,7 +7,7 @@ rows of a time have one weight and are summed beforehand.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from modelward_server.statistics import trading
 from modelward_server.statistics.panel import Panel, summed
+from modelward_server.statistics.ranked_pairs import RankedPairs
 from modelward_server.statistics.rounding import TOLERANCE, equalize_ties, unit_of
 from modelward_server.statistics.trading import TradingReturns
 from modelward_server.statistics.weighted_median import WeightedMedian
+from modelward_server.statistics.weighted_sums import OfSums
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -137,8 +139,7 @@ def estimator(metric: str, scored: Scored) -> Estimator:
 def _custom(scored: Scored, column: CustomColumn) -> Estimator:
     if not column.by_time:
         return _mean_of(scored, column.values)
-    values = of_times(column.values, scored.panel)
-    return lambda weights: np.asarray(weights @ values / weights.sum(axis=1))
+    return trading.mean_of(of_times(column.values, scored.panel))
 
 
 def _trading_metric(metric: Callable[[TradingReturns], Estimator]) -> Callable[[Scored], Estimator]:
@@ -149,10 +150,9 @@ def _trading_metric(metric: Callable[[TradingReturns], Estimator]) -> Callable[[
     return of
 
 
-def _mean_of(scored: Scored, values: NDArray[np.generic]) -> Estimator:
-    sums = weighted_sums(np.asarray(values, np.float64), scored)
-    totals = weighted_sums(np.ones(scored.rows), scored)
-    return lambda weights: _ratio(weights @ sums, weights @ totals, np.nan)
+def _mean_of(scored: Scored, values: NDArray[np.generic]) -> OfSums:
+    columns = np.column_stack([np.asarray(values, np.float64), np.ones(scored.rows)])
+    return OfSums(weighted_sums(columns, scored), _quotient)
 
 
 def _accuracy(scored: Scored) -> Estimator:
@@ -174,7 +174,7 @@ def _brier(scored: Scored) -> Estimator:
     return _mean_of(scored, errors / 2 if len(scored.classes) == 2 else errors)
 
 
-def _mse(scored: Scored) -> Estimator:
+def _mse(scored: Scored) -> OfSums:
     return _mean_of(scored, np.square(prediction_errors(scored)))
 
 
@@ -184,7 +184,7 @@ def _mae(scored: Scored) -> Estimator:
 
 def _rmse(scored: Scored) -> Estimator:
     squared = _mse(scored)
-    return lambda weights: np.sqrt(squared(weights))
+    return replace(squared, combine=lambda sums: np.sqrt(squared.combine(sums)))
 
 
 def _mape(scored: Scored) -> Estimator:
@@ -221,26 +221,20 @@ def _qlike(scored: Scored) -> Estimator:
 
 def _rank_ic(scored: Scored) -> Estimator:
     coefficients, defined = scored.rank_correlations
-    sums = np.column_stack([coefficients, defined])
-
-    def mean(weights: Floats) -> Floats:
-        total, times = (weights @ sums).T
-        return _ratio(total, times, np.nan)
-
-    return mean
+    return OfSums(np.column_stack([coefficients, defined]), _quotient)
 
 
 def _icir(scored: Scored) -> Estimator:
     coefficients, defined = scored.rank_correlations
-    sums = np.column_stack([coefficients, np.square(coefficients), defined])
+    columns = np.column_stack([coefficients, np.square(coefficients), defined])
 
-    def ratio(weights: Floats) -> Floats:
-        first, second, times = (weights @ sums).T
+    def ratio(sums: Floats) -> Floats:
+        first, second, times = sums.T
         mean = _ratio(first, times, np.nan)
         variance = _ratio(second, times, np.nan) - np.square(mean)
         return np.asarray(np.where(variance > TOLERANCE, mean / np.sqrt(np.maximum(variance, TOLERANCE)), np.nan))
 
-    return ratio
+    return OfSums(columns, ratio)
 
 
 def _calibration_error(scored: Scored) -> Estimator:
@@ -253,29 +247,25 @@ def _calibration_error(scored: Scored) -> Estimator:
     gaps = np.zeros((scored.rows, CALIBRATION_BINS + 1))
     gaps[rows, places] = stated - (scored.truth == chosen)
     gaps[:, -1] = 1.0
-    sums = weighted_sums(gaps, scored)
-
-    def error(weights: Floats) -> Floats:
-        found = weights @ sums
-        return _ratio(np.abs(found[:, :-1]).sum(axis=1), found[:, -1], np.nan)
-
-    return error
+    return OfSums(
+        weighted_sums(gaps, scored), lambda sums: _ratio(np.abs(sums[:, :-1]).sum(axis=1), sums[:, -1], np.nan)
+    )
 
 
 def _r2(scored: Scored) -> Estimator:
     # Centred on the mean, because the difference of two large sums would lose a small variance.
     unit = unit_of(scored.truth)
     truth, errors = scored.truth / unit - (scored.truth / unit).mean(), prediction_errors(scored) / unit
-    sums = weighted_sums(np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)]), scored)
+    columns = np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)])
 
-    def explained(weights: Floats) -> Floats:
-        residual, first, second, total = (weights @ sums).T
+    def explained(sums: Floats) -> Floats:
+        residual, first, second, total = sums.T
         variation = second - _ratio(np.square(first), total)
         # A smaller value is the rounding error of equal labels, of all of them or of the drawn ones.
         varies = variation > np.maximum(TOLERANCE * second, TOLERANCE**2 * total)
         return 1.0 - _ratio(residual, np.where(varies, variation, 0.0), np.nan)
 
-    return explained
+    return OfSums(weighted_sums(columns, scored), explained)
 
 
 def _hit_rate(scored: Scored) -> Estimator:
@@ -318,32 +308,15 @@ def _f1(scored: Scored) -> Estimator:
 def _roc_auc(scored: Scored) -> Estimator:
     """Return the Mann-Whitney statistic, with ties counting half; the scores are sorted once for all draws."""
     assert scored.probabilities is not None
-    scores = equalize_ties(scored.probabilities[:, 1])
-    order = np.argsort(scores, kind="stable")
-    positive = scored.truth[order] == 1
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
-
-    def ranked_right(weights: Floats) -> Floats:
-        ordered = by_row(weights, scored)[:, order]
-        above = np.add.reduceat(ordered * positive, starts, axis=1)
-        below = np.add.reduceat(ordered * ~positive, starts, axis=1)
-        pairs = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-        possible = above.sum(axis=1) * below.sum(axis=1)
-        return _ratio(pairs, possible, np.nan)
-
-    return ranked_right
+    times = np.arange(scored.rows) if scored.panel is None else scored.panel.times
+    return RankedPairs(equalize_ties(scored.probabilities[:, 1]), scored.truth == 1, times, scored.sample_weights).share
 
 
 def _by_class(scored: Scored, combine: Callable[[Floats, Floats, Floats], Floats]) -> Estimator:
     """Return an estimator computed from the true positives, predicted and actual rows of each class."""
     present, called = one_hot(scored.truth, scored), one_hot(scored.predicted, scored)
-    sums = weighted_sums(np.hstack([present * called, called, present]), scored)
-
-    def over(weights: Floats) -> Floats:
-        hits, calls, presence = np.split(weights @ sums, 3, axis=1)
-        return combine(hits, calls, presence)
-
-    return over
+    columns = weighted_sums(np.hstack([present * called, called, present]), scored)
+    return OfSums(columns, lambda sums: combine(*np.split(sums, 3, axis=1)))
 
 
 def _averaged(scored: Scored, by_class: Floats) -> Floats:
@@ -409,6 +382,11 @@ def _centred_ranks(values: Floats | Ints, panel: Panel) -> Floats:
 def true_class_probabilities(scored: Scored, probabilities: Floats) -> Floats:
     given: Floats = probabilities[np.arange(scored.rows), np.asarray(scored.truth, np.int64)]
     return given
+
+
+def _quotient(sums: Floats) -> Floats:
+    """Divide the first of two sums by the second."""
+    return _ratio(sums[:, 0], sums[:, 1], np.nan)
 
 
 def _ratio(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:

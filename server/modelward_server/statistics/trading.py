@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from modelward_server.statistics.panel import Ints, Panel, stacked
 from modelward_server.statistics.rounding import TOLERANCE, unit_of
+from modelward_server.statistics.weighted_sums import OfSums
 
 Floats: TypeAlias = NDArray[np.float64]
 BASIS_POINT = 1e-4
@@ -74,66 +75,71 @@ def _turnover(positions: Floats, panel: Panel | None) -> Floats:
     return turnover
 
 
-def sharpe(returns: TradingReturns) -> Callable[[Floats], Floats]:
+def mean_of(values: NDArray[np.generic]) -> OfSums:
+    """Return the estimator of the mean of one value for each time, shape (times,)."""
+    columns = np.column_stack([np.asarray(values, np.float64), np.ones(len(values))])
+    return OfSums(columns, lambda sums: sums[:, 0] / sums[:, 1])
+
+
+def sharpe(returns: TradingReturns) -> OfSums:
     """Return the estimator of the Sharpe ratio (Sharpe 1994): mean over standard deviation, annualized.
 
     The ratio is multiplied by the square root of the periods in a year; NaN where the returns do not vary.
     """
     net, middle = _centred(returns.net)
-    sums = np.column_stack([net, np.square(net), np.ones(len(net))])
+    columns = np.column_stack([net, np.square(net), np.ones(len(net))])
 
-    def ratio(weights: Floats) -> Floats:
-        first, second, total = (weights @ sums).T
+    def ratio(sums: Floats) -> Floats:
+        first, second, total = sums.T
         offset, square = first / total, second / total
         variance = np.where(square - offset**2 > TOLERANCE * square, square - offset**2, 0.0)
         return np.asarray(_per_root(middle + offset, variance) * np.sqrt(returns.periods_per_year))
 
-    return ratio
+    return OfSums(columns, ratio)
 
 
-def sortino(returns: TradingReturns) -> Callable[[Floats], Floats]:
+def sortino(returns: TradingReturns) -> OfSums:
     """Return the estimator of the Sortino ratio (Sortino and Price 1994): mean over downside deviation, annualized.
 
     The downside deviation is the root of the mean square of the negative returns; NaN where it is 0.
     """
     net = returns.net / unit_of(returns.net)
-    sums = np.column_stack([net, np.square(np.minimum(net, 0.0)), np.ones(len(net))])
+    columns = np.column_stack([net, np.square(np.minimum(net, 0.0)), np.ones(len(net))])
 
-    def ratio(weights: Floats) -> Floats:
-        first, below, total = (weights @ sums).T
+    def ratio(sums: Floats) -> Floats:
+        first, below, total = sums.T
         return np.asarray(_per_root(first / total, below / total) * np.sqrt(returns.periods_per_year))
 
-    return ratio
+    return OfSums(columns, ratio)
 
 
-def net_return(returns: TradingReturns) -> Callable[[Floats], Floats]:
+def net_return(returns: TradingReturns) -> OfSums:
     """Return the estimator of the annualized mean net return."""
-    return lambda weights: np.asarray(weights @ returns.net / weights.sum(axis=1) * returns.periods_per_year)
+    mean = mean_of(returns.net)
+    return replace(mean, combine=lambda sums: mean.combine(sums) * returns.periods_per_year)
 
 
-def day_hit_rate(returns: TradingReturns) -> Callable[[Floats], Floats]:
+def day_hit_rate(returns: TradingReturns) -> OfSums:
     """Return the estimator of the share of times with a net return above 0."""
-    won = (returns.net > 0).astype(np.float64)
-    return lambda weights: np.asarray(weights @ won / weights.sum(axis=1))
+    return mean_of(returns.net > 0)
 
 
-def turnover(returns: TradingReturns) -> Callable[[Floats], Floats]:
+def turnover(returns: TradingReturns) -> OfSums:
     """Return the estimator of the mean turnover of a time."""
-    return lambda weights: np.asarray(weights @ returns.turnover / weights.sum(axis=1))
+    return mean_of(returns.turnover)
 
 
-def break_even_cost(returns: TradingReturns) -> Callable[[Floats], Floats]:
+def break_even_cost(returns: TradingReturns) -> OfSums:
     """Return the estimator of the cost of changing the position by 1 that takes the whole return, in basis points.
 
     NaN where the positions do not change.
     """
-    gross, changes = returns.gross / BASIS_POINT, returns.turnover
 
-    def cost(weights: Floats) -> Floats:
-        earned, changed = weights @ gross, weights @ changes
+    def cost(sums: Floats) -> Floats:
+        earned, changed = sums.T
         return np.asarray(np.where(changed > 0, earned / np.where(changed > 0, changed, 1.0), np.nan))
 
-    return cost
+    return OfSums(np.column_stack([returns.gross / BASIS_POINT, returns.turnover]), cost)
 
 
 def at_cost(returns: TradingReturns, cost_bps: float) -> TradingReturns:
