@@ -16,11 +16,16 @@ from tests.support.postgres import DATABASES, NOT_INSTALLED, new_database, progr
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
 from tests.support.skips import fail_unlisted
+from tests.support.waiting import PATIENCE_SECONDS
 
 for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_")]:
     if not _name.startswith("MODELWARD_TEST_"):
         del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
 
+
+for _kind in (Client, AsyncClient):
+    # Whoever promotes right after registering waits for the trial: however busy the machine is, that is no error.
+    (_kind.__init__.__kwdefaults__ or {})["timeout"] = PATIENCE_SECONDS
 
 STORE_LITTLE = ("abtest", "cli", "client", "comparison", "drift", "interceptors", "mlflow", "reports")
 """Folders of tests of which the database is no part: usually they are run on SQLite only."""
@@ -43,8 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Which is which hangs on the test's name, so that both kinds of runs try both clients. That a client is sync makes
     no difference to the database, and the sync client is derived from the async one: only tests of the clients
-    themselves try both. In the folders of `STORE_LITTLE` nothing is tried on PostgreSQL. `MODELWARD_TEST_SCALE=full`
-    tries all four pairs, everywhere.
+    themselves try both. In the folders of `STORE_LITTLE` nothing is tried on PostgreSQL. Tests marked `weekly` are left
+    out unless their file is named. `MODELWARD_TEST_SCALE=full` tries these too, and all four pairs everywhere.
     """
     if FULL:
         return
@@ -55,6 +60,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_tried(item: pytest.Item) -> bool:
     given = getattr(getattr(item, "callspec", None), "params", {})
+    weekly = item.get_closest_marker("weekly")
+    if weekly and not named_files(item.config) and (not weekly.args or set(weekly.args) & set(map(str, given.values()))):
+        return False
     folder, database = item.path.parent.name, given.get("database_url", "sqlite")
     if folder in STORE_LITTLE and item.path.name not in STORE_MUCH and database == "postgresql":
         return False

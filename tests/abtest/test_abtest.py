@@ -437,6 +437,7 @@ def test_whatever_is_repeated_and_in_what_batches_the_result_is_the_same(
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 async def test_more_than_one_call_takes_travels_in_several(server: RunningServer, name: str, tmp_path: Path) -> None:
     async with AsyncClient(server.target) as client:
         versions = await register_two(as_async(client), name, tmp_path)

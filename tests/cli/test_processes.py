@@ -92,6 +92,7 @@ def test_without_its_packages_it_says_what_to_install(missing: str) -> None:
     ("command", "missing"),
     [("serve --port 0", "pydantic"), ("serve --help", "pydantic_settings"), ("serve", "alembic"), ("demo", "sklearn")],
 )
+@pytest.mark.weekly
 def test_without_the_servers_packages_it_says_what_to_install(command: str, missing: str, tmp_path: Path) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from modelward.cli import main; main()"
     line = [sys.executable, "-c", program, *command.split()]

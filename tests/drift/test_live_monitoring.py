@@ -222,6 +222,7 @@ async def test_bad_input_names_the_field(client: AsyncClient, version: str) -> N
 
 @pytest.mark.system
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.weekly("postgresql")
 def test_what_was_acknowledged_survives_a_kill(
     kind: str,
     serve: Callable[..., ForkedServer],  # noqa: F811

@@ -15,7 +15,7 @@ from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import LiveSample, count_live
 from tests.support.scale import FULL
 
-pytestmark = pytest.mark.system  # Draws dozens of tables and compares each.
+pytestmark = [pytest.mark.system, pytest.mark.weekly]  # Draws dozens of tables and compares each.
 
 RUNS = 200 if FULL else 2
 REFERENCE_ROWS, ROWS = 400, 200

@@ -207,6 +207,7 @@ async def test_unknown_versions_are_not_found(client: AsyncClient, name: str) ->
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_more_rows_than_one_call_takes_are_split(client: AsyncClient, version: str) -> None:
     right = np.arange(25_000) % 4 > 0
     kept = await client.record_outcomes(

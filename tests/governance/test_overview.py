@@ -251,6 +251,7 @@ def names_of(session: Session, prefix: str, stages: tuple[Stage, ...] = ()) -> l
 @pytest.mark.system  # It fills a registry of many models.
 @pytest.mark.parametrize("later", LATER, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.weekly("postgresql")
 def test_overview_equals_the_calls_about_one_model(filled: Filled, seed: int, later: timedelta) -> None:
     prefix, now = filled.prefixes[seed], filled.at + later
     with filled.ledger.reading() as session:

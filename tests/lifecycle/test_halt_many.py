@@ -182,6 +182,7 @@ def promoted(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.system  # Takes seconds.
 @settings(max_examples=examples(8), deadline=None)
 @given(LISTS_OF_ACTS)
+@pytest.mark.weekly("sqlite")
 def test_whatever_others_do_meanwhile_all_models_are_halted_at_one_point_of_the_log(
     server: RunningServer, promoted: str, acts: list[list[tuple[str, str]]]
 ) -> None:

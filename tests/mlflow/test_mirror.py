@@ -18,7 +18,7 @@ from modelward_server.mlflow.mirror import MlflowMirror
 from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.system  # Runs an MLflow server.
+pytestmark = [pytest.mark.system, pytest.mark.weekly("server")]  # Runs an MLflow server.
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 MODEL = Model("spx-direction", "Direction of the S&P 500", {"desk": "index"}, NOW, NOW, 1, 0, None, "r1")

@@ -63,6 +63,7 @@ def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm", "xgboost", "catboost"])
+@pytest.mark.weekly("lightgbm", "xgboost")
 def test_mlflow_loads_a_model_that_predicts_the_same(
     server: RunningServer, name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

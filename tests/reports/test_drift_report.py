@@ -272,6 +272,7 @@ async def test_distribution_of_any_shape_can_be_drawn(
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 async def test_thousand_features_fit_a_message(client: AsyncClient, version: VersionRef, kept: Kept) -> None:
     features = [replace(FEATURES[i % len(FEATURES)], name=f"factor_{i:04}_{'x' * 40}") for i in range(1000)]
     content = await client.render_drift_report(kept.keep([of(version, features)]))
@@ -283,6 +284,7 @@ async def test_thousand_features_fit_a_message(client: AsyncClient, version: Ver
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 async def test_table_that_a_message_cannot_hold_is_cut_and_says_so(
     client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:

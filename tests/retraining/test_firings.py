@@ -140,6 +140,7 @@ def test_it_does_not_matter_for_who_is_due_whether_a_server_looked(ledger: Ledge
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 def test_half_a_year_of_new_york_sessions_makes_a_job_each_and_history_has_every_one(ledger: Ledger) -> None:
     world = World(ledger, NOON)
     first = 182 if FULL else 274  # July or October.
@@ -307,6 +308,7 @@ def test_the_database_itself_refuses_a_second_firing_of_one_time(ledger: Ledger)
 
 
 @pytest.mark.parametrize("url", DATABASES, indirect=True)
+@pytest.mark.weekly("sqlite")
 def test_of_four_servers_that_look_at_once_each_time_fires_once(ledger: Ledger, url: str) -> None:
     world = World(ledger, NOON, Cron("0 12 * * *", "Europe/London"), policy=SchedulePolicy(jitter=3 * MINUTE))
     others = [Ledger(url) for _ in range(4)]

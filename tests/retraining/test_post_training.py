@@ -183,6 +183,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     return Settings(port=0, data_dir=tmp_path / "data", database_url=url)
 
 
+@pytest.mark.weekly
 async def test_two_servers_do_it_once_and_a_restart_loses_nothing(settings: Settings, name: str) -> None:
     names = [f"{name}-{number}" for number in range(2)]
     running = [await asyncio.to_thread(RunningServer, settings) for _ in range(2)]

@@ -198,6 +198,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Runnin
 
 
 @pytest.mark.system  # Takes seconds.
+@pytest.mark.weekly("sqlite")
 async def test_two_servers_on_one_database_fire_each_schedule_once(pair: list[RunningServer]) -> None:
     models = [f"spx-{number}" for number in range(15)]
     async with AsyncClient(pair[0].target, actor="tester") as client:

@@ -90,6 +90,7 @@ def _training_log(sdk: Client, server: RunningServer, name: str) -> str:
     raise AssertionError("MLflow does not show the log")
 
 
+@pytest.mark.weekly
 def test_a_function_trains_models_of_each_format(sdk: Client, name: str, start: Start) -> None:
     jobs: dict[str, Job] = {}
     for kind in MODELS:

@@ -26,7 +26,10 @@ from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 from tests.support.webhook_receiver import Receiver
 
-pytestmark = pytest.mark.system  # Each test starts a server, and waits for its background tasks.
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.weekly("postgresql"),
+]  # Each test starts a server, and waits for its background tasks.
 
 
 @pytest.fixture(scope="module")

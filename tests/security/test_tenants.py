@@ -279,6 +279,7 @@ PAGED = [
 
 
 @pytest.mark.parametrize("method", PAGED)
+@pytest.mark.weekly("postgresql")
 def test_pages_tell_neither_names_nor_numbers_of_what_one_may_not_see(busy: RunningServer, method: str) -> None:
     asked: Any = request_of(method)(page_size=1)
     everything = ask(busy, method, asked, token_of(busy, "founder"))

@@ -27,7 +27,7 @@ from tests.support.decompression_bombs import ARROW, BROKEN, BUDGET_MB, GROWING,
 from tests.support.forked_server import ForkedServer
 from tests.support.waiting import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.weekly]
 
 MIB = 1 << 20
 ROOM = 4096 * MIB

@@ -118,6 +118,7 @@ def arrow(columns: dict[str, np.ndarray]) -> bytes:
     return content
 
 
+@pytest.mark.weekly("postgresql")
 def test_every_call_refuses_what_is_wrong_and_goes_on(filled: Filled) -> None:
     _attack(filled, range(THREADS), REQUESTS // 10)  # So that what is loaded at the first need is there.
     before = filled.resident_mb()
@@ -198,6 +199,7 @@ def _mutated(content: bytes, numbers: random.Random) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.weekly("postgresql")
 def test_arrow_streams_with_errors_are_read_or_refused(filled: Filled) -> None:
     numbers, answers = random.Random(2), Counter[grpc.StatusCode]()
     [method] = [one for one in methods() if one.name == "DetectDrift"]

@@ -15,8 +15,9 @@ from tests.support.document_runner import TARGET
 from tests.support.documents import ROOT, blocks
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.forked_server import ForkedServer
-from tests.support.scale import FULL
 from tests.support.waiting import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.weekly  # Needs toolchains.
 
 MODEL = "spx-direction"
 DESCRIPTORS = ROOT / "protos" / "modelward.binpb"
@@ -24,8 +25,7 @@ PAGE = ROOT / "docs" / "languages.md"
 GO_PACKAGES = Path("/usr/share/gocode/src")
 """Where Debian puts Go's packages."""
 BUILD_SECONDS = 3600
-LANGUAGES = ["cpp", "node", "go"] if FULL else ["node"]
-"""To compile the generated code of C++ takes minutes."""
+LANGUAGES = ["cpp", "node", "go"]
 UNITS = [f"账户-{number}" for number in range(40)]
 
 

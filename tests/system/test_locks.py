@@ -157,6 +157,7 @@ SLOW: dict[str, tuple[Callable[[Client, str, Path], Callable[[], object]], Any, 
 
 
 @pytest.mark.parametrize("slow", SLOW)
+@pytest.mark.weekly("postgresql")
 def test_what_takes_long_keeps_nobody_from_writing(
     mw: Client, model: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:

@@ -39,6 +39,8 @@ from tests.support.stalled_streams import (
 )
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
+pytestmark = pytest.mark.weekly("postgresql")
+
 STALLED, HONEST, CUT_OFF = (64, 200, 1_000) if FULL else (16, 40, 80)
 
 

@@ -3,6 +3,7 @@
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.registry import MlflowRegistry
+from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.audit import AuditServicer
 from modelward_server.rpc.caller import CallerServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
@@ -50,7 +51,8 @@ class LifecycleServicer(
         self._registry = registry
         self._mirror = mirror
         self._unit_of_work = unit_of_work
-        self._resolver = Resolver(unit_of_work)
+        self._answers = AnswerCache(unit_of_work)
+        self._resolver = Resolver(unit_of_work, self._answers)
         self._watches = watches
         self._blobs = blobs
         self._sources = sources

@@ -18,6 +18,7 @@ from modelward_server.lifecycle import files, models, queries, versions
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.retraining.jobs import note_registered
+from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.backtest_trials import assessed_trials
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.registration import copied_files, reference_profile
@@ -33,6 +34,7 @@ class RegistryServicer(LifecycleServiceServicer):
     """Methods for models, versions and their files."""
 
     _unit_of_work: RequestUnitOfWork
+    _answers: AnswerCache
     _trials: TrialTask
     _blobs: BlobStore
     _sources: Sources
@@ -50,12 +52,14 @@ class RegistryServicer(LifecycleServiceServicer):
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        model = await self._unit_of_work.read(lambda session: models.get_model(session, request.model))
-        return pb.GetModelResponse(model=model_to_proto(model))
+        return await self._answers.read(
+            request,
+            lambda session: pb.GetModelResponse(model=model_to_proto(models.get_model(session, request.model))),
+        )
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        page = await self._unit_of_work.read(
-            lambda session: queries.list_models(
+        def listed(session: Session) -> pb.ListModelsResponse:
+            page = queries.list_models(
                 session,
                 request.name_prefix,
                 stages_of(request.stages),
@@ -63,8 +67,9 @@ class RegistryServicer(LifecycleServiceServicer):
                 request.page_size,
                 request.page_token,
             )
-        )
-        return pb.ListModelsResponse(models=map(model_to_proto, page.items), next_page_token=page.next_page_token)
+            return pb.ListModelsResponse(models=map(model_to_proto, page.items), next_page_token=page.next_page_token)
+
+        return await self._answers.read(request, listed)
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
         return await self._unit_of_work.run_idempotent(
@@ -142,19 +147,23 @@ class RegistryServicer(LifecycleServiceServicer):
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.GetModelVersionResponse:
         ref = ref_from_proto(request.version)
-        version = await self._unit_of_work.read(lambda session: versions.get_version(session, ref))
-        return pb.GetModelVersionResponse(version=version_to_proto(version))
+        return await self._answers.read(
+            request,
+            lambda session: pb.GetModelVersionResponse(version=version_to_proto(versions.get_version(session, ref))),
+        )
 
     async def ListModelVersions(
         self, request: pb.ListModelVersionsRequest, context: Context
     ) -> pb.ListModelVersionsResponse:
         conditions = version_filter(request)
-        page = await self._unit_of_work.read(
-            lambda session: queries.list_versions(session, conditions, request.page_size, request.page_token)
-        )
-        return pb.ListModelVersionsResponse(
-            versions=map(version_to_proto, page.items), next_page_token=page.next_page_token
-        )
+
+        def listed(session: Session) -> pb.ListModelVersionsResponse:
+            page = queries.list_versions(session, conditions, request.page_size, request.page_token)
+            return pb.ListModelVersionsResponse(
+                versions=map(version_to_proto, page.items), next_page_token=page.next_page_token
+            )
+
+        return await self._answers.read(request, listed)
 
     async def UpdateModelVersion(
         self, request: pb.UpdateModelVersionRequest, context: Context

@@ -1,8 +1,8 @@
 """Cached resolution of versions, served without further reads while nothing changed.
 
-An answer is cached with the state of the ledger that it was read from. It is served again only after a read of the
-ledger, made for that very call, returns the same state: so a client that resolves after a change was acknowledged, here
-or by another server, gets the new version.
+On PostgreSQL an answer is cached with the state of the ledger that it was read from. It is served again only after a
+read of the ledger, made for that very call, returns the same state: so a client that resolves after a change was
+acknowledged, here or by another server, gets the new version. On SQLite the cache of answers does that without a read.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from modelward.shared.convert.lifecycle import version_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.resolve import resolve
+from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, selector
 from modelward_server.storage.audit import HEAD
@@ -38,12 +39,15 @@ class CachedAnswer(NamedTuple):
 class Resolver:
     """Resolves versions, with a cache."""
 
-    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
+    def __init__(self, unit_of_work: RequestUnitOfWork, answers: AnswerCache) -> None:
         self._unit_of_work = unit_of_work
+        self._answers = answers
         self._cache: dict[bytes, CachedAnswer] = {}
 
     async def resolve(self, request: pb.ResolveModelRequest) -> pb.ResolveModelResponse:
         """Resolve a request; see `modelward_server.lifecycle.resolve`."""
+        if self._unit_of_work.ledger.is_sqlite:
+            return await self._answers.read(request, lambda session: _answer(session, request), urgent=True)
         key = request.SerializeToString(deterministic=True)
         cached = self._cache.get(key)
         if cached and await self._unit_of_work.fetch_one(STATE, _parameters(cached.answer)) == cached.state:
@@ -60,9 +64,13 @@ class Resolver:
         self._cache[key] = fresh
 
 
-def _read(session: Session, request: pb.ResolveModelRequest) -> CachedAnswer:
+def _answer(session: Session, request: pb.ResolveModelRequest) -> pb.ResolveModelResponse:
     resolved = resolve(session, request.model, selector(request), optional_time(request, "as_of"))
-    answer = pb.ResolveModelResponse(version=version_to_proto(resolved.version), sequence=resolved.sequence)
+    return pb.ResolveModelResponse(version=version_to_proto(resolved.version), sequence=resolved.sequence)
+
+
+def _read(session: Session, request: pb.ResolveModelRequest) -> CachedAnswer:
+    answer = _answer(session, request)
     return CachedAnswer(answer, tuple(session.execute(STATE, _parameters(answer)).one()))
 
 

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from sqlalchemy.orm import Session
+
 from modelward.lifecycle import Stage, VersionRef
 from modelward.shared.convert.common import ref_from_proto
 from modelward.shared.convert.events import production_version_to_proto
@@ -20,6 +22,7 @@ from modelward_server.governance.promotion_evidence import GatheredEvidence, gat
 from modelward_server.lifecycle import halts, policies, promotion, transition_queries
 from modelward_server.lifecycle.deletion import delete_artifact
 from modelward_server.lifecycle.trial_task import TrialTask
+from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, stages_of
 from modelward_server.rpc.resolve_cache import Resolver
@@ -29,6 +32,7 @@ class StageServicer(LifecycleServiceServicer):
     """Methods for the stages of versions and their history."""
 
     _unit_of_work: RequestUnitOfWork
+    _answers: AnswerCache
     _trials: TrialTask
     _resolver: Resolver
 
@@ -53,8 +57,8 @@ class StageServicer(LifecycleServiceServicer):
         return await self._resolver.resolve(request)
 
     async def ListTransitions(self, request: pb.ListTransitionsRequest, context: Context) -> pb.ListTransitionsResponse:
-        page = await self._unit_of_work.read(
-            lambda session: transition_queries.list_transitions(
+        def listed(session: Session) -> pb.ListTransitionsResponse:
+            page = transition_queries.list_transitions(
                 session,
                 VersionRef(request.model, request.version),
                 optional_time(request, "moved_after"),
@@ -62,10 +66,11 @@ class StageServicer(LifecycleServiceServicer):
                 request.page_size,
                 request.page_token,
             )
-        )
-        return pb.ListTransitionsResponse(
-            transitions=map(transition_to_proto, page.items), next_page_token=page.next_page_token
-        )
+            return pb.ListTransitionsResponse(
+                transitions=map(transition_to_proto, page.items), next_page_token=page.next_page_token
+            )
+
+        return await self._answers.read(request, listed)
 
     async def ListProductionVersions(
         self, request: pb.ListProductionVersionsRequest, context: Context

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from modelward import __version__
 from modelward.errors import LimitReached, SchemaMismatch, StoreUnavailable
 from modelward_server.storage.audit_logging import log_committed
+from modelward_server.storage.commit_counter import CommitCounter, State
 from modelward_server.storage.database_errors import DISK, READ_ONLY, VALUE_ERRORS, explain
 from modelward_server.storage.disk_reserve import DiskReserve
 from modelward_server.storage.group_commit import GroupCommit
@@ -64,15 +65,14 @@ class Ledger:
         self._file = LedgerFile(self._url) if self.is_sqlite else None
         path = self._file.path if self._file else None
         self._reserve = None if path is None else DiskReserve(path.with_name(f"{path.name}-reserve"))
+        self._counter = CommitCounter(path, self._file.file_id) if path and self._file else None
         engine = self._engine(threads)
         if self.is_sqlite:
             make_private_file(Path(engine.url.database or ""))
             self._readers = engine
-            self._lookups = self._engine(threads)  # A separate pool: a lookup must not wait for others' connections.
         else:
             # One snapshot for a whole read, which SQLite provides by default.
             self._readers = engine.execution_options(isolation_level="REPEATABLE READ")
-            self._lookups = self._readers
         self._writers = engine.execution_options(writes=True)
         # An SQLite file has one writer at a time. A lock saves this process's threads from polling for it.
         self._lock = threading.RLock() if self.is_sqlite else None
@@ -133,9 +133,13 @@ class Ledger:
 
     def fetch_one(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Read one row, without the cost of a session."""
-        with _translated_errors(), self._lookups.connect() as connection:
+        with _translated_errors(), self._readers.connect() as connection:
             row = connection.execute(statement, values).first()
         return None if row is None else tuple(row)
+
+    def state(self) -> State | None:
+        """Return a value that differs after each commit by anybody; None where it cannot be told at once."""
+        return self._counter.state() if self._counter else None
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -205,8 +209,9 @@ class Ledger:
                 yield
 
     def close(self) -> None:
+        if self._counter:
+            self._counter.close()
         self._readers.dispose()
-        self._lookups.dispose()
 
 
 def _check_known(connection: Connection, script: ScriptDirectory) -> None:

@@ -36,7 +36,7 @@ class LedgerFile:
 
     def _check_there(self) -> None:
         if self._known:
-            self._file_id()
+            self.file_id()
 
     def _on_connect(self, connection: Any, record: Any) -> None:
         connection.isolation_level = None  # The driver must not begin transactions of its own.
@@ -44,13 +44,13 @@ class LedgerFile:
         busy = f"busy_timeout={BUSY_SECONDS * 1000}"
         for pragma in (busy, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
-        record.info["file_id"], self._known = self._file_id(), True
+        record.info["file_id"], self._known = self.file_id(), True
 
     def _on_checkout(self, _connection: object, record: Any, _proxy: object) -> None:
-        if record.info.get("file_id") != self._file_id():
+        if record.info.get("file_id") != self.file_id():
             raise DisconnectionError("another file is at the path of the ledger's")
 
-    def _file_id(self) -> FileId | None:
+    def file_id(self) -> FileId | None:
         """Return the identity of the file at the ledger's path.
 
         Raises:

@@ -51,9 +51,7 @@ class UnitOfWork:
         return await self._analyses.run(self._read, query)
 
     async def fetch_one(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """Fetch one row by its key; on SQLite without a thread, since switching to one costs more than the read."""
-        if self.ledger.is_sqlite:
-            return self.ledger.fetch_one(statement, values)
+        """Fetch one row by its key."""
         return await self.executors.urgent.run(self.ledger.fetch_one, statement, values)
 
     async def run_as_system(self, actor: str, change: Callable[[Session, ActorContext], Value]) -> Value:

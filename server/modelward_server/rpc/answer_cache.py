@@ -1,0 +1,58 @@
+"""Answers that are served again, without a query or a thread, while nothing was committed to the ledger."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy.orm import Session
+
+from modelward_server import identity
+from modelward_server.identity import Identity
+from modelward_server.rpc.idempotency import RequestUnitOfWork
+from modelward_server.storage.commit_counter import State
+
+MAX_ANSWERS = 1_000
+MAX_BYTES = 32 << 10
+"""The largest answer that is kept; together they take 32 MiB at most."""
+
+Answer = TypeVar("Answer", bound=Message)
+Key = tuple[str, bytes, Identity | None]
+
+
+class AnswerCache:
+    """Answers to requests that depend on nothing but the ledger, on SQLite.
+
+    An answer is kept with the state of the ledger before it was read. It is served again only after that state is seen
+    to be the same, for that very call: whoever reads after a change was acknowledged, here or by another process, sees
+    the change. On PostgreSQL nobody can see that without a query, so there each call reads.
+    """
+
+    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
+        self._unit_of_work = unit_of_work
+        self._kept: dict[Key, tuple[State, Message]] = {}
+
+    async def read(self, request: Message, query: Callable[[Session], Answer], *, urgent: bool = False) -> Answer:
+        """Return the answer to a request: one that is kept, or what the query reads.
+
+        Args:
+            request: the request, which with the client's identity decides what the query reads.
+            query: reads the answer; it must not depend on the time.
+            urgent: see `UnitOfWork.read`.
+        """
+        state = self._unit_of_work.ledger.state()
+        if state is None:
+            return await self._unit_of_work.read(query, urgent=urgent)
+        key = type(request).__name__, request.SerializeToString(deterministic=True), identity.current.get()
+        known = self._kept.get(key)
+        if known is not None and known[0] == state:
+            return known[1]  # type: ignore[return-value]  # Requests of one type have answers of one type.
+        answer = await self._unit_of_work.read(query, urgent=urgent)
+        if answer.ByteSize() <= MAX_BYTES:
+            self._keep(key, state, answer)
+        return answer
+
+    def _keep(self, key: Key, state: State, answer: Message) -> None:
+        self._kept.pop(key, None)
+        if len(self._kept) == MAX_ANSWERS:
+            del self._kept[next(iter(self._kept))]  # The oldest one.
+        self._kept[key] = state, answer
