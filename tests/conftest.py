@@ -61,7 +61,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_tried(item: pytest.Item) -> bool:
     given = getattr(getattr(item, "callspec", None), "params", {})
     weekly = item.get_closest_marker("weekly")
-    if weekly and not named_files(item.config) and (not weekly.args or set(weekly.args) & set(map(str, given.values()))):
+    if (
+        weekly
+        and not named_files(item.config)
+        and (not weekly.args or set(weekly.args) & set(map(str, given.values())))
+    ):
         return False
     folder, database = item.path.parent.name, given.get("database_url", "sqlite")
     if folder in STORE_LITTLE and item.path.name not in STORE_MUCH and database == "postgresql":

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import (
@@ -20,7 +20,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.engine_changes import differs, record_change
 from modelward_server.lifecycle.engine_periods import record_report
 from modelward_server.lifecycle.queries import with_production
-from modelward_server.lifecycle.repository import model_row, production_version, version_row
+from modelward_server.lifecycle.repository import check_version, model_row, production_version
 from modelward_server.storage.paging import Key, fetch_page, is_listed
 from modelward_server.storage.tables import EngineRow, ModelRow
 
@@ -50,9 +50,9 @@ def report_active(
     Raises:
         ModelNotFound, VersionNotFound: the version, or the one that could not be loaded, does not exist.
     """
-    version_row(session, ref)
+    check_version(session, ref)
     if failure:
-        version_row(session, VersionRef(ref.model, failure.version))
+        check_version(session, VersionRef(ref.model, failure.version))
     last = session.get(EngineRow, (ref.model, engine), with_for_update=True)
     record_report(session, ref, engine, last, actor)
     row = EngineRow(
@@ -80,6 +80,11 @@ def get_rollout(session: Session, model: str, now: datetime) -> Rollout:
     expected = _expected(session, model)
     rows = session.scalars(select(EngineRow).where(EngineRow.model == model).order_by(EngineRow.engine))
     return Rollout(expected, tuple(_status(row, expected, now) for row in rows))
+
+
+def unchanged_until(session: Session, model: str, now: datetime) -> datetime | None:
+    """Return when the next engine of a model counts as gone unless it reports; None if none is left."""
+    return session.scalar(select(func.min(EngineRow.gone_at)).where(EngineRow.model == model, EngineRow.gone_at > now))
 
 
 def list_rollouts(

@@ -1,7 +1,8 @@
 """Answers that are served again, without a query or a thread, while nothing was committed to the ledger."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy.orm import Session
@@ -15,8 +16,16 @@ MAX_ANSWERS = 1_000
 MAX_BYTES = 32 << 10
 """The largest answer that is kept; together they take 32 MiB at most."""
 
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
 Answer = TypeVar("Answer", bound=Message)
 Key = tuple[str, bytes, Identity | None]
+
+
+class _Kept(NamedTuple):
+    state: State
+    until: datetime
+    answer: Message
 
 
 class AnswerCache:
@@ -29,7 +38,7 @@ class AnswerCache:
 
     def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
         self._unit_of_work = unit_of_work
-        self._kept: dict[Key, tuple[State, Message]] = {}
+        self._kept: dict[Key, _Kept] = {}
 
     async def read(self, request: Message, query: Callable[[Session], Answer], *, urgent: bool = False) -> Answer:
         """Return the answer to a request: one that is kept, or what the query reads.
@@ -39,20 +48,24 @@ class AnswerCache:
             query: reads the answer; it must not depend on the time.
             urgent: see `UnitOfWork.read`.
         """
+        return await self.read_until(request, lambda session: (query(session), FOREVER), urgent=urgent)
+
+    async def read_until(
+        self, request: Message, query: Callable[[Session], tuple[Answer, datetime]], *, urgent: bool = False
+    ) -> Answer:
+        """Return an answer as `read` does, where the query also tells until when it is right without a change."""
         state = self._unit_of_work.ledger.state()
-        if state is None:
-            return await self._unit_of_work.read(query, urgent=urgent)
         key = type(request).__name__, request.SerializeToString(deterministic=True), identity.current.get()
         known = self._kept.get(key)
-        if known is not None and known[0] == state:
-            return known[1]  # type: ignore[return-value]  # Requests of one type have answers of one type.
-        answer = await self._unit_of_work.read(query, urgent=urgent)
-        if answer.ByteSize() <= MAX_BYTES:
-            self._keep(key, state, answer)
+        if known is not None and known.state == state and datetime.now(UTC) < known.until:
+            return known.answer  # type: ignore[return-value]  # Requests of one type have answers of one type.
+        answer, until = await self._unit_of_work.read(query, urgent=urgent)
+        if state is not None and answer.ByteSize() <= MAX_BYTES:
+            self._keep(key, _Kept(state, until, answer))
         return answer
 
-    def _keep(self, key: Key, state: State, answer: Message) -> None:
+    def _keep(self, key: Key, kept: "_Kept") -> None:
         self._kept.pop(key, None)
         if len(self._kept) == MAX_ANSWERS:
             del self._kept[next(iter(self._kept))]  # The oldest one.
-        self._kept[key] = state, answer
+        self._kept[key] = kept

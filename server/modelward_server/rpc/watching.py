@@ -19,6 +19,7 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.governance import overview
 from modelward_server.lifecycle import engine_periods, rollout
+from modelward_server.rpc.answer_cache import FOREVER, AnswerCache
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.requests import optional_time
@@ -28,6 +29,7 @@ class WatchServicer(LifecycleServiceServicer):
     """Methods that stream changes, report their rollout to engines, and give an overview of all models."""
 
     _unit_of_work: RequestUnitOfWork
+    _answers: AnswerCache
     _watches: ModelWatches
 
     async def WatchModels(
@@ -52,8 +54,12 @@ class WatchServicer(LifecycleServiceServicer):
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
         now = datetime.now(UTC)
-        current = await self._unit_of_work.read(lambda session: rollout.get_rollout(session, request.model, now))
-        return rollout_to_proto(current)
+
+        def current(session: Session) -> tuple[pb.GetRolloutResponse, datetime]:
+            found = rollout_to_proto(rollout.get_rollout(session, request.model, now))
+            return found, rollout.unchanged_until(session, request.model, now) or FOREVER
+
+        return await self._answers.read_until(request, current)
 
     async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Context) -> pb.ListRolloutsResponse:
         now = datetime.now(UTC)
