@@ -27,6 +27,7 @@ for _kind in (Client, AsyncClient):
     # Whoever promotes right after registering waits for the trial: however busy the machine is, that is no error.
     (_kind.__init__.__kwdefaults__ or {})["timeout"] = PATIENCE_SECONDS
 
+
 STORE_LITTLE = ("abtest", "cli", "client", "comparison", "drift", "interceptors", "mlflow", "reports")
 """Folders of tests of which the database is no part: usually they are run on SQLite only."""
 STORE_MUCH = ("test_abtest.py", "test_joining.py", "test_live_monitoring.py", "test_performance.py")
