@@ -14,7 +14,11 @@ TARGET = SOURCE.with_name("_sync")
 REPLACEMENTS = [
     (r"asyncio\.create_task\(self\.(\w+)\(\)\)", r"start_thread(self.\1)"),
     (r"await asyncio\.wait\(\[self\.(\w+)\], timeout=(\w+)\)", r"self.\1.join(\2)"),
-    (r"from modelward\._follow import ", "from modelward._follow import start_thread\nfrom modelward._follow import "),
+    (
+        r"from modelward\.(_follow|_monitor) import ",
+        r"from modelward._follow import start_thread\nfrom modelward.\1 import ",
+    ),
+    (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"await asyncio\.to_thread\(([\w.]+), ", r"\1("),
     (r"await asyncio\.to_thread\(([\w.]+)\)", r"\1()"),
     (r"\basyncio\.sleep\b", "time.sleep"),

@@ -154,6 +154,10 @@ class AsyncConnection:
         """Convert the exception that ended a call; see `failure_of`."""
         return self._contact.explained(failure_of(error, closed=self._channel.closed, idle_seconds=idle_seconds), error)
 
+    def _seconds(self, timeout: float | None) -> float:
+        """Return the timeout of a call in seconds: its own, or that of the client."""
+        return self._timeout if timeout is None else timeout
+
     async def _call(
         self,
         method: aio.UnaryUnaryMultiCallable[Request, Response],
@@ -162,7 +166,7 @@ class AsyncConnection:
     ) -> Response:
         """Make a unary call, and retry it with the same request id while the server is unavailable."""
         set_request_id(request)
-        attempts = Attempts(self._timeout if timeout is None else timeout)
+        attempts = Attempts(self._seconds(timeout))
         with call_span(request):
             while True:
                 self._check_open()
@@ -221,7 +225,7 @@ class AsyncConnection:
         timeout: float | None = None,
     ) -> Response:
         """Send a stream; `requests` creates it for each attempt."""
-        attempts = Attempts(self._timeout if timeout is None else timeout)
+        attempts = Attempts(self._seconds(timeout))
         while True:
             try:
                 return await self._send_once(method, requests(), attempts)
@@ -240,7 +244,7 @@ class AsyncConnection:
         Raises:
             UnexpectedError: the answers exceed `MAX_EXCHANGED_BYTES`.
         """
-        attempts = Attempts(self._timeout if timeout is None else timeout)
+        attempts = Attempts(self._seconds(timeout))
         while True:
             self._check_open()
             metadata = self._metadata
@@ -287,7 +291,7 @@ class AsyncConnection:
         """
         set_request_id(request)
         self._check_open()
-        seconds = self._timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         call = self._begin(method, request, seconds if seconds < math.inf else None)
         idle_timeout = AsyncIdleTimeout(call.cancel, idle_seconds)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from modelward._arguments import checks_arguments
 from modelward._async.connection import AsyncConnection
 from modelward._async.drift import live_columns
+from modelward._async.observe_queue import AsyncObserveQueue, QueuedBatch
 from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._row_keys import with_keys
 from modelward.drift import Observed
@@ -33,6 +34,7 @@ class AsyncObserving(AsyncConnection):
         alarm_of: int = 0,
         time: str = "",
         group: str = "",
+        unacknowledged: int = 0,
     ) -> AsyncObserver:
         """Start or continue to send the live data of a version; each window is compared when it closes.
 
@@ -50,6 +52,9 @@ class AsyncObserving(AsyncConnection):
                 to the window of their time. A row that is older than a closed window is late: it is left out, and
                 counted.
             group: the column with the group of each row; the reference's by default.
+            unacknowledged: the number of batches that may wait to be stored: up to it, `add` returns when rows are
+                queued, and they are sent in the background. `flush` waits until they are stored. With 0, each `add`
+                waits.
 
         Returns:
             An observer, whose `add` sends rows.
@@ -64,6 +69,8 @@ class AsyncObserving(AsyncConnection):
             >>> print(seen.acknowledged, [report.drift_detected for report in seen.reports], seen.alarm)
             1 [True] False
         """
+        if unacknowledged < 0:
+            raise InvalidField(FieldViolation("unacknowledged", f"is {unacknowledged}; give 0 or more"))
         if (rows > 0) == (span is not None):
             raise InvalidField(FieldViolation("rows", "give either rows or span, so that windows close"))
         header = pb.ObserveHeader(
@@ -81,6 +88,8 @@ class AsyncObserving(AsyncConnection):
             header.rows = rows
         observer = AsyncObserver(self, header)
         await observer._send([])
+        if unacknowledged:
+            observer._queue = AsyncObserveQueue(observer._send_queued, unacknowledged, observer.acknowledged)
         return observer
 
 
@@ -97,6 +106,7 @@ class AsyncObserver:
         self._header = header
         self.acknowledged: int = 0
         self._ignored: Sequence[str] = ()
+        self._queue: AsyncObserveQueue | None = None
 
     async def add(
         self,
@@ -110,6 +120,9 @@ class AsyncObserver:
         timeout: float | None = None,
     ) -> Observed:
         """Send the next rows; on return they are stored, and the windows that they closed are compared.
+
+        With `unacknowledged`, they are queued on return, unless so many are: then it waits for one to be stored. What
+        it returns is what the server has answered since the last call.
 
         Args:
             data: a table of shape (rows, features) with every feature of the reference, as for `detect_drift`.
@@ -137,13 +150,41 @@ class AsyncObserver:
         columns, self._ignored = await live_columns(
             self._connection, version, header.reference, table.columns, ignored, self._ignored
         )
-        batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
+        batch = pb.ObserveBatch(data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)
         header = pb.ObserveHeader()
         header.CopyFrom(self._header)
         header.time_column, header.group_column = table.time, table.group
+        if self._queue:
+            if not batch.HasField("seen_at"):
+                batch.seen_at.GetCurrentTime()
+            return await self._queue.put(QueuedBatch(header, batch), self._connection._seconds(timeout))
+        batch.number = self.acknowledged + 1
         return await self._send([batch], timeout, header)
+
+    async def flush(self, *, timeout: float | None = None) -> Observed:
+        """Wait until all rows that were added are stored, and the windows that they closed are compared.
+
+        Args:
+            timeout: seconds to wait; those of the client by default.
+
+        Returns:
+            What the server has answered since the last call.
+
+        Raises:
+            InvalidField: rows were refused as `add` says; they are left out, and those after them are sent.
+            Unavailable, DeadlineExceeded: they are not stored in that time; they stay queued, and are sent on.
+        """
+        if self._queue is None:
+            return Observed(self.acknowledged)
+        return await self._queue.flush(self._connection._seconds(timeout))
+
+    async def _send_queued(self, queued: Sequence[QueuedBatch], first: int) -> Observed:
+        """Send batches of one header; the server ignores those that it already has."""
+        for number, one in enumerate(queued, start=first):
+            one.batch.number = number
+        return await self._send([one.batch for one in queued], header=queued[0].header)
 
     async def _send(
         self,

@@ -147,6 +147,10 @@ class Connection:
         """Convert the exception that ended a call; see `failure_of`."""
         return self._contact.explained(failure_of(error, closed=self._channel.closed, idle_seconds=idle_seconds), error)
 
+    def _seconds(self, timeout: float | None) -> float:
+        """Return the timeout of a call in seconds: its own, or that of the client."""
+        return self._timeout if timeout is None else timeout
+
     def _call(
         self,
         method: grpc.UnaryUnaryMultiCallable[Request, Response],
@@ -155,7 +159,7 @@ class Connection:
     ) -> Response:
         """Make a unary call, and retry it with the same request id while the server is unavailable."""
         set_request_id(request)
-        attempts = Attempts(self._timeout if timeout is None else timeout)
+        attempts = Attempts(self._seconds(timeout))
         with call_span(request):
             while True:
                 self._check_open()
@@ -212,7 +216,7 @@ class Connection:
         timeout: float | None = None,
     ) -> Response:
         """Send a stream; `requests` creates it for each attempt."""
-        attempts = Attempts(self._timeout if timeout is None else timeout)
+        attempts = Attempts(self._seconds(timeout))
         while True:
             try:
                 return self._send_once(method, requests(), attempts)
@@ -231,7 +235,7 @@ class Connection:
         Raises:
             UnexpectedError: the answers exceed `MAX_EXCHANGED_BYTES`.
         """
-        attempts = Attempts(self._timeout if timeout is None else timeout)
+        attempts = Attempts(self._seconds(timeout))
         while True:
             self._check_open()
             metadata = self._metadata
@@ -278,7 +282,7 @@ class Connection:
         """
         set_request_id(request)
         self._check_open()
-        seconds = self._timeout if timeout is None else timeout
+        seconds = self._seconds(timeout)
         call = self._begin(method, request, seconds if seconds < math.inf else None)
         idle_timeout = IdleTimeout(call.cancel, idle_seconds)
         try:

@@ -9,13 +9,13 @@ which no more rows come. It claims an observer by postponing its deadlines, so t
 that each window gets one report follows from the transaction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from modelward.drift import DriftReport
@@ -135,10 +135,12 @@ def move(row: ObserverRow, to: ObserverState) -> None:
     row.closed_until, row.latest_time, row.late_rows = to.closed_until, to.latest_time, to.late_rows
 
 
-def keep_rows(session: Session, row: ObserverRow, window: int, seen_at: datetime, table: bytes) -> None:
-    """Store rows of a window until it is compared."""
+def keep_rows(session: Session, row: ObserverRow, parts: Sequence[tuple[int, datetime, bytes]]) -> None:
+    """Store rows until their window is compared: of each part the window, the time, and an Arrow stream of them."""
     own = {"model": row.model, "version": row.version, "reference": row.reference, "sender": row.sender}
-    session.add(ObservedRowsRow(window=window, seen_at=seen_at, table=table, **own))
+    if parts:
+        tables = [own | {"window": window, "seen_at": at, "table": table} for window, at, table in parts]
+        session.connection().execute(insert(ObservedRowsRow), tables)
 
 
 def set_deadlines(row: ObserverRow, observer: Observer, closes_at: datetime | None, *, recovers: bool) -> None:

@@ -146,9 +146,10 @@ def is_parquet(dataset: pb.Dataset) -> bool:
     return dataset.WhichOneof("source") == "uri" and not dataset.uri.startswith(MLFLOW_SCHEMES)
 
 
-def reading_executor(executors: Executors, dataset: pb.Dataset) -> BoundedExecutor:
-    """Return the executor for reading a table: remote sources may block their thread."""
-    return executors.remote if dataset.WhichOneof("source") == "uri" else executors.compute
+def reading_executor(executors: Executors, *datasets: pb.Dataset) -> BoundedExecutor:
+    """Return the executor for reading tables: remote sources may block their thread."""
+    is_remote = any(dataset.WhichOneof("source") == "uri" for dataset in datasets)
+    return executors.remote if is_remote else executors.compute
 
 
 def parquet_pieces(uri: str, field: str, sources: Sources, ignored: Collection[str] = ()) -> list[Piece]:

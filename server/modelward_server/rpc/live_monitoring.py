@@ -29,6 +29,7 @@ from modelward_server.drift.window_closing import ClosedWindow, WindowCloser, op
 from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.rpc.datasets import read_columns, reading_executor
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
+from modelward_server.rpc.read_ahead import ReadAhead
 from modelward_server.rpc.requests import optional_time
 from modelward_server.statistics import sequential_detector
 from modelward_server.storage.blobs import BlobStore
@@ -56,17 +57,34 @@ class LiveMonitoringServicer(DriftServiceServicer):
         async for answer in self._close_windows(watch, context):
             yield answer  # Windows that closed before a server died.
         yield await self._unit_of_work.read(watch.standing)
-        async for part in request_iterator:
-            if part.HasField("header"):
-                raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the batches"))
-            taken = await self._take(watch, part.batch, context)
-            is_acknowledged = False
-            if taken.closes:
-                async for answer in self._close_windows(watch, context):
-                    is_acknowledged = True
+        async with ReadAhead(request_iterator) as parts:
+            async for group in parts.groups():
+                async for answer in self._observe(watch, list(map(_batch_of, group)), context):
                     yield answer
-            if not is_acknowledged:  # No window closed, or another server has compared it.
-                yield taken.answer()
+
+    async def _observe(
+        self, watch: "_Watch", batches: Sequence[pb.ObserveBatch], context: Context
+    ) -> AsyncIterator[pb.ObserveResponse]:
+        """Store batches that have arrived, in one transaction, and compare the windows that they close.
+
+        If one of them is refused, those before it are stored.
+        """
+        try:
+            taken = await self._take(watch, batches, context)
+        except (InvalidField, LimitReached):
+            if len(batches) == 1:
+                raise
+            for batch in batches:
+                async for answer in self._observe(watch, [batch], context):
+                    yield answer
+            return
+        is_acknowledged = False
+        if taken.closes:
+            async for answer in self._close_windows(watch, context):
+                is_acknowledged = True
+                yield answer
+        if not is_acknowledged:  # No window closed, or another server has compared it.
+            yield taken.answer()
 
     async def _watch(self, header: pb.ObserveHeader) -> "_Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
@@ -78,14 +96,16 @@ class LiveMonitoringServicer(DriftServiceServicer):
                 actor_of(context), lambda session, _: live_monitoring.open_observer(session, observer).sender
             )
 
-    async def _take(self, watch: "_Watch", batch: pb.ObserveBatch, context: Context) -> "_Taken":
-        columns = await reading_executor(self._unit_of_work.executors, batch.data).run(self._rows, watch, batch.data)
-        seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
+    async def _take(self, watch: "_Watch", batches: Sequence[pb.ObserveBatch], context: Context) -> "_Taken":
+        executor = reading_executor(self._unit_of_work.executors, *(batch.data for batch in batches))
+        read = await executor.run(lambda: [self._read(watch, batch) for batch in batches])
         return await self._unit_of_work.run_prepared_as_system(
-            actor_of(context),
-            lambda session: watch.prepare(session, batch.number, columns, seen_at),
-            watch.take,
+            actor_of(context), lambda session: watch.prepare(session, read), watch.take
         )
+
+    def _read(self, watch: "_Watch", batch: pb.ObserveBatch) -> "_Batch":
+        seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
+        return _Batch(batch.number, self._rows(watch, batch.data), seen_at)
 
     def _rows(self, watch: "_Watch", data: Dataset) -> Columns:
         """Read a batch with the column kinds of the reference, sorted by the columns of times and groups.
@@ -122,13 +142,22 @@ class LiveMonitoringServicer(DriftServiceServicer):
 
 
 @dataclass(frozen=True)
+class _Batch:
+    """A batch with its rows, and when they were observed."""
+
+    number: int
+    columns: Columns
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
 class _Taken:
-    """The prepared state change for a batch.
+    """The prepared state change for some batches.
 
     Attributes:
         before: the number of the last batch that was accepted before.
         opened: the number of the window that was open before.
-        parts: its rows as Arrow, each part with its window.
+        parts: their rows as Arrow, each part with its window and when it was observed.
         closes_at: when the open window closes without further rows.
     """
 
@@ -136,8 +165,7 @@ class _Taken:
     opened: int
     place: ObserverState
     evidence: float
-    seen_at: datetime
-    parts: Sequence[tuple[int, bytes]] = ()
+    parts: Sequence[tuple[int, datetime, bytes]] = ()
     closes_at: datetime | None = None
 
     @property
@@ -162,26 +190,36 @@ class _Watch:
     def _shown(self, state: ObserverState) -> pb.ObserveResponse:
         return _standing(state, _detector(state, self.profile).evidence)
 
-    def prepare(self, session: Session, number: int, columns: Columns, seen_at: datetime) -> _Taken:
-        """Prepare the state change for a batch."""
+    def prepare(self, session: Session, batches: Sequence[_Batch]) -> _Taken:
+        """Prepare the state change for batches that came one after the other."""
         place = self.closer.state(session)
         before, opened, detector = place.acknowledged, place.window, _detector(place, self.profile)
-        if not live_monitoring.is_new(place, number):
-            return _Taken(before, opened, place, detector.evidence, seen_at)
-        rows, times = len(next(iter(columns.values()))), columns.get(self.keys.time)
-        slices = list(place.parts(self.observer, rows, seen_at, times))
-        parts = [(window, _packed(columns, part)) for window, part in slices]
-        taken = np.concatenate([np.arange(part.start, part.stop) for _, part in slices]) if slices else np.arange(0)
-        if len(taken):
+        parts: list[tuple[int, datetime, bytes]] = []
+        closes_at = None
+        for batch in batches:
+            if live_monitoring.is_new(place, batch.number):
+                parts += self._parts(place, detector, batch)
+                place.acknowledged = batch.number
+                times = batch.columns.get(self.keys.time)
+                last = batch.seen_at if times is None else place.latest or batch.seen_at
+                closes_at = place.closes_at(self.observer, last, datetime.now(UTC))
+        place.detector = sequential_detector.to_bytes(detector)
+        return _Taken(before, opened, place, detector.evidence, parts, closes_at)
+
+    def _parts(
+        self, place: ObserverState, detector: sequential_detector.Detector, batch: _Batch
+    ) -> list[tuple[int, datetime, bytes]]:
+        """Divide the rows of a batch among windows, and show the rows to the detector."""
+        columns, times = batch.columns, batch.columns.get(self.keys.time)
+        slices = list(place.parts(self.observer, len(next(iter(columns.values()))), batch.seen_at, times))
+        if slices:
+            taken = np.concatenate([np.arange(part.start, part.stop) for _, part in slices])
             ranks = normalized_ranks(self.profile.features, select_rows(columns, taken))
-            detector.update(ranks, zlib.crc32(f"{self.observer.sender} {number}".encode()))
-        place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
-        last = seen_at if times is None else place.latest or seen_at
-        closes_at = place.closes_at(self.observer, last, datetime.now(UTC))
-        return _Taken(before, opened, place, detector.evidence, seen_at, parts, closes_at)
+            detector.update(ranks, zlib.crc32(f"{self.observer.sender} {batch.number}".encode()))
+        return [(window, batch.seen_at, _packed(columns, part)) for window, part in slices]
 
     def take(self, session: Session, actor: ActorContext, taken: _Taken) -> _Taken:
-        """Store a batch.
+        """Store batches.
 
         Raises:
             Outdated: other batches of the sender were stored, or its window was closed, meanwhile.
@@ -193,8 +231,7 @@ class _Watch:
             raise Outdated
         if taken.place.acknowledged == taken.before:
             return taken
-        for window, table in taken.parts:
-            live_monitoring.keep_rows(session, row, window, taken.seen_at, table)
+        live_monitoring.keep_rows(session, row, taken.parts)
         live_monitoring.move(row, taken.place)
         live_monitoring.set_deadlines(row, self.observer, taken.closes_at, recovers=taken.closes)
         return taken
@@ -218,6 +255,12 @@ def _check_size(columns: Columns) -> None:
     if bytes_of(columns) > MAX_BATCH_BYTES:
         fix = f"decodes to more than {MAX_BATCH_BYTES // MIB} MiB, which the ledger would store; send smaller batches"
         raise LimitReached(f"batch.data: {fix}", limit="observed_batch", field="batch.data")
+
+
+def _batch_of(part: pb.ObserveRequest) -> pb.ObserveBatch:
+    if part.HasField("header"):
+        raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the batches"))
+    return part.batch
 
 
 async def _header(parts: AsyncIterator[pb.ObserveRequest]) -> pb.ObserveHeader:
