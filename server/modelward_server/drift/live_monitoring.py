@@ -139,7 +139,8 @@ def keep_rows(session: Session, row: ObserverRow, parts: Sequence[tuple[int, dat
     """Store rows until their window is compared: of each part the window, the time, and an Arrow stream of them."""
     own = {"model": row.model, "version": row.version, "reference": row.reference, "sender": row.sender}
     if parts:
-        tables = [own | {"window": window, "seen_at": at, "table": table} for window, at, table in parts]
+        tables = [own | {"window": window, "seen_at": at, "arrow_ipc": table} for window, at, table in parts]
+        # Without the ORM; so the rows have the names of the database's columns.
         session.connection().execute(insert(ObservedRowsRow), tables)
 
 

@@ -197,7 +197,8 @@ def _store(session: Session, ref: VersionRef, before: dict[str, Outcome], after:
     new = [key | vars(outcome) for outcome in changed if outcome.prediction_id not in before]
     joined = [key | vars(outcome) for outcome in changed if outcome.prediction_id in before]
     if new:
-        session.connection().execute(INSERT, new)  # Without the ORM, which takes most of the time of a small change.
+        # Without the ORM, which takes most of the time of a small change; so the rows have the names of the columns.
+        session.connection().execute(INSERT, [{**row, "group_name": row["group"]} for row in new])
     if joined:
         session.execute(update(OutcomeRow), joined)
 
