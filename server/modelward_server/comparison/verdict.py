@@ -129,7 +129,8 @@ def _measured(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms, block
     ]
     baseline = scored[terms.baseline]
     shape, rows, times = (len(scored), len(terms.metrics)), baseline.rows, baseline.times
-    values = bootstrap.resample(estimators, iter([np.ones((1, times))]))
+    # Each by itself, so that a value does not depend on what else is computed, not even in its last digit.
+    values = np.concatenate([estimate(np.ones((1, times))) for estimate in estimators])
     weights = bootstrap.draw_weights(times, block_rows, bootstrap.draws_for(rows), terms.seed, rows)
     draws = bootstrap.resample(estimators, weights)
     return _without_rounding(values.reshape(shape)), draws.reshape(-1, *shape)
