@@ -158,8 +158,8 @@ def break_calls(monkeypatch: pytest.MonkeyPatch, fail: Callable[[], Any]) -> Non
 
 
 def _failing(whole: Callable[..., Any], fail: Callable[[], Any]) -> Callable[..., Any]:
-    async def broken_off(*args: Any) -> Any:
-        return await (fail() if log_context.current() else whole(*args))
+    async def broken_off(*args: Any, **options: Any) -> Any:
+        return await (fail() if log_context.current() else whole(*args, **options))
 
     return broken_off
 
