@@ -1,4 +1,4 @@
-"""What do small drift requests, references and windows cost, now and before, beside bare numpy or scipy?
+"""What do small drift requests, references, windows and comparisons cost, now and before, beside bare numpy or scipy?
 
     git worktree add /tmp/before COMMIT
     python benchmarks/processor_time.py [--before /tmp/before] [--rounds 5] [--only drift]
@@ -166,6 +166,32 @@ def window() -> dict[str, Any]:
     return {"window of 1,000 x 20": {"ms": _milliseconds(work, 5), "peer": peer}}
 
 
+def comparison() -> dict[str, Any]:
+    """The evaluation of six versions on 35,000 rows, with the default metrics; without running the models."""
+    return {f"comparison of 6 x 35,000, {kind}": _comparison(kind) for kind in ("numbers", "classes")}
+
+
+def _comparison(kind: str) -> dict[str, Any]:
+    from modelward.lifecycle import VersionRef
+    from modelward_server.comparison.scoring import choose_metrics
+    from modelward_server.comparison.verdict import EvaluationTerms, evaluate
+    from modelward_server.statistics.metrics import Scored
+
+    random, rows = np.random.default_rng(SEED), 35_000
+    truth, scored = random.normal(size=rows), {}
+    for number in range(1, 7):
+        predicted = 0.3 * truth + random.normal(size=rows) * (1 + number / 20)
+        up = 1 / (1 + np.exp(-predicted))
+        scored[VersionRef("spx", number)] = (
+            Scored(truth, predicted)
+            if kind == "numbers"
+            else Scored(*(1 * (side > 0) for side in (truth, predicted)), (0, 1), np.column_stack([1 - up, up]))
+        )
+    chosen = choose_metrics((), None, list(scored.values()), 0)
+    terms = EvaluationTerms(chosen.metrics, chosen.primary, VersionRef("spx", 1), 0.0, 0.95, 0.0, SEED)
+    return {"ms": _milliseconds(lambda: evaluate(scored, terms), 1), "peer": None}
+
+
 @contextmanager
 def _server() -> Iterator[tuple[Path, str, int]]:
     """Serve the tree's code, and give its folder, its address and its process."""
@@ -191,7 +217,12 @@ def _server_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-WORK: dict[str, Callable[[], dict[str, Any]]] = {"drift": drift, "reference": reference, "window": window}
+WORK: dict[str, Callable[[], dict[str, Any]]] = {
+    "drift": drift,
+    "reference": reference,
+    "window": window,
+    "comparison": comparison,
+}
 
 if __name__ == "__main__":
     main()

@@ -1707,7 +1707,9 @@ class ObserveResponse(_message.Message):
     SEQUENTIAL_EVIDENCE_FIELD_NUMBER: _builtins.int
     LATE_ROWS_FIELD_NUMBER: _builtins.int
     acknowledged: _builtins.int
-    """The number of the last batch that is stored durably."""
+    """The number of the last batch that is stored durably. Batches that arrive together are stored together, and may share
+    a response.
+    """
     alarm: _builtins.bool
     """Whether that raised an alarm."""
     sequential_evidence: _builtins.float
