@@ -1,11 +1,13 @@
 """Chunked upload and download of artifacts."""
 
+import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import lifecycle_pb2 as pb
+from modelward_server.rpc.read_ahead import ReadAhead
 from modelward_server.runtime.executors import BoundedExecutor
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.incoming_blob import IncomingBlob
@@ -18,7 +20,7 @@ async def receive_blobs(
     """Store the blobs of an upload and return the status of each. Bytes received before an interruption are kept.
 
     Args:
-        files: the executor in which each part is written; no thread is occupied while waiting for the next one.
+        files: the executor in which parts are written; no thread is occupied while waiting for the next ones.
 
     Raises:
         InvalidField: a chunk precedes any header, or the offset or the size does not match the declared blob.
@@ -28,10 +30,12 @@ async def receive_blobs(
     """
     upload = _Upload(blobs)
     try:
-        async for part in parts:
-            await files.run(upload.take, part)
-            while await files.run(upload.read_existing):
-                pass
+        async with ReadAhead(parts) as arrived:
+            async for group in arrived.groups():  # The next chunks arrive while these are written.
+                for together in _split(group):
+                    await files.run(upload.take, together)
+                    while await files.run(upload.read_existing):
+                        pass
         return await files.run(upload.finish)
     except Exception:
         upload.close()
@@ -39,6 +43,15 @@ async def receive_blobs(
     except BaseException:  # A write may still be running: closing the file waits for it, and must not delay this call.
         files.submit_always(upload.close)
         raise
+
+
+def _split(parts: Sequence[pb.UploadBlobsRequest]) -> Iterator[list[pb.UploadBlobsRequest]]:
+    """Divide parts after each header: what the server has of a blob is read before more is written."""
+    begin = 0
+    for end, part in enumerate(parts, start=1):
+        if part.HasField("header") or end == len(parts):
+            yield [*parts[begin:end]]
+            begin = end
 
 
 class _Upload:
@@ -51,12 +64,13 @@ class _Upload:
         self._checked: set[str] = set()
         self._lock = threading.Lock()
 
-    def take(self, part: pb.UploadBlobsRequest) -> None:
+    def take(self, parts: Sequence[pb.UploadBlobsRequest]) -> None:
         with self._lock:
-            if part.HasField("header"):
-                self._begin(part.header)
-            else:
-                self._write(part.chunk)
+            for part in parts:
+                if part.HasField("header"):
+                    self._begin(part.header)
+                else:
+                    self._write(part.chunk)
 
     def read_existing(self) -> bool:
         """Read the next mebibyte that the server has already; False when there is no more."""
@@ -133,5 +147,11 @@ async def send_chunks(path: Path, size_bytes: int, offset: int, files: BoundedEx
     with BlobReader(path, size_bytes) as blob:  # Not in a thread: a cancelled call would leave it open.
         while await files.run(blob.skip, offset):
             pass
-        while chunk := await files.run(blob.read):
-            yield chunk
+        chunk = await files.run(blob.read)
+        while chunk:
+            following = asyncio.ensure_future(files.run(blob.read))  # It is read while this one is sent.
+            try:
+                yield chunk
+                chunk = await following
+            finally:
+                following.cancel()
