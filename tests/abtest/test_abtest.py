@@ -415,6 +415,7 @@ def test_repeated_request_gets_the_first_answer(server: RunningServer, name: str
 @pytest.mark.system
 @settings(max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.weekly("postgresql")
 def test_whatever_is_repeated_and_in_what_batches_the_result_is_the_same(
     server: RunningServer, data: st.DataObject
 ) -> None:

@@ -167,6 +167,7 @@ async def test_pickle_is_run_where_the_operator_allows_it(name: str, tmp_path: P
     await asyncio.to_thread(running.stop)
 
 
+@pytest.mark.weekly
 async def test_a_type_is_run_where_the_operator_trusts_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def _attack_from_one(filled: Filled, seed: int, requests: int) -> Counter[tuple[
     return answers
 
 
+@pytest.mark.weekly("postgresql")
 def test_calls_that_are_not_in_the_contract_are_refused(filled: Filled) -> None:
     with grpc.insecure_channel(filled.served.target) as channel:
         for path in ("/", "/modelward.v1.LifecycleService/", "/modelward.v1.LifecycleService/Nothing", "/a/b/c", "//"):

@@ -89,6 +89,7 @@ def test_registration_is_whole_and_happens_once(registry: Registry, at: str, tmp
 
 @pytest.mark.parametrize("registry", MIRRORED, indirect=True)
 @pytest.mark.parametrize("at", tried(MIRROR_REGISTRATION))
+@pytest.mark.weekly
 def test_registration_shows_once_in_mlflow(registry: Registry, at: str, tmp_path: Path) -> None:
     registry.check_mlflow(_register(registry, at, tmp_path))
 
@@ -119,6 +120,7 @@ def test_promotion_is_whole_and_happens_once(registry: Registry, at: str) -> Non
 
 @pytest.mark.parametrize("registry", MIRRORED, indirect=True)
 @pytest.mark.parametrize("at", tried(MIRROR_PROMOTION))
+@pytest.mark.weekly
 def test_promotion_shows_once_in_mlflow(registry: Registry, at: str) -> None:
     _prepare(registry, f"promote-{_name(at)}")
     registry.check_mlflow(f"promote-{_name(at)}")  # So that the server comes to the step on the promotion's account.

@@ -174,6 +174,7 @@ def test_a_database_that_restarts_is_waited_for(serve: Serve) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.weekly
 def test_a_database_whose_processes_are_stopped_is_unavailable_until_they_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,7 +200,7 @@ async def test_two_downloads_into_one_folder_at_once_both_succeed(client: AsyncC
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.weekly("sync")
+@pytest.mark.weekly
 def test_upload_outlives_the_death_of_the_server(serve: Serve, tmp_path: Path, model: Path, kind: str) -> None:
     served = serve()
     network = FlakyProxy(served.target)
