@@ -75,9 +75,11 @@ class RequestUnitOfWork(UnitOfWork):
             change_once = token.guard(
                 lambda session: _run_once(session, key, change, audit.begin_change(session, actor))
             )
-            executor = self.executors.urgent if urgent else self._writes
-            run = self._write_urgently if urgent else self._write
-            result: Answer = await executor.run(run, change_once)
+            result: Answer = (
+                await self.executors.urgent.run(self._write_urgently, change_once)
+                if urgent
+                else await self._commit(change_once)
+            )
         self._on_write()
         return result
 

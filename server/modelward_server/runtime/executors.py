@@ -22,7 +22,7 @@ MAX_WAITING_QUERIES = 1_000
 """Maximum number of queries waiting for a thread: some seconds of work, since each takes milliseconds."""
 MAX_WAITING_JOBS = 128
 """Maximum number of computations or remote requests waiting for a thread: each takes up to some seconds."""
-READ_THREADS, WRITE_THREADS, URGENT_THREADS, BACKGROUND_THREADS = 10, 8, 4, 4
+READ_THREADS, WRITE_THREADS, URGENT_THREADS, BACKGROUND_THREADS = 10, 2, 4, 4
 FILE_THREADS, REMOTE_THREADS, OTHER_THREADS = 8, 8, 8
 COMPUTE_THREADS = max(8, 2 * (os.cpu_count() or 1))
 """More than the cores, so that one long computation does not delay short ones."""

@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 Change = Callable[[Session], Value]
 
 
-class _Waiting(Generic[Value]):
+class Waiting(Generic[Value]):
     """A change that waits for its turn, and then what came of it; it runs in the context of its own thread."""
 
     def __init__(self, change: Change[Value]) -> None:
@@ -78,13 +78,13 @@ class _Waiting(Generic[Value]):
 class _Group:
     """The changes of one transaction."""
 
-    changes: list[_Waiting[Any]] = field(default_factory=list)
+    changes: list[Waiting[Any]] = field(default_factory=list)
     is_complete: bool = False
     """Whether only the commit is left."""
 
 
 class GroupCommit:
-    """Runs changes of several threads: the first thread that gets its turn runs those of all that wait.
+    """Runs changes of several callers: the first thread that gets its turn runs those of all that wait.
 
     Each change is a savepoint of one transaction. When the database refuses something, each change runs again in a
     transaction of its own, where its error is its own. When the commit itself fails, all of them fail as one change
@@ -102,7 +102,7 @@ class GroupCommit:
     ) -> None:
         self._transaction = transaction
         self._turn = turn
-        self._waiting = deque[_Waiting[Any]]()
+        self._waiting = deque[Waiting[Any]]()
 
     def run(self, change: Change[Value]) -> Value:
         """Run a change, and return once it is committed.
@@ -113,16 +113,33 @@ class GroupCommit:
         Raises:
             whatever the change or the commit raises.
         """
-        one = _Waiting(change)
+        return self.finish(self.add(change))
+
+    def add(self, change: Change[Value]) -> "Waiting[Value]":
+        """Let a change wait for the next transaction, whoever begins it; `finish` must follow, or `withdraw`."""
+        one = Waiting(change)
         self._waiting.append(one)
-        try:
-            with self._turn():
-                while not one.done:
-                    self._commit_some()
-        except StoreUnavailable:  # The turn never came.
-            with suppress(ValueError):
-                self._waiting.remove(one)
-            raise
+        return one
+
+    def withdraw(self, one: "Waiting[Any]") -> None:
+        """Take back a change that no transaction has taken yet."""
+        with suppress(ValueError):
+            self._waiting.remove(one)
+
+    def finish(self, one: "Waiting[Value]") -> Value:
+        """Return once a change that was added is committed, and with it what the change returned.
+
+        Raises:
+            whatever the change or the commit raises.
+        """
+        if not one.done:
+            try:
+                with self._turn():
+                    while not one.done:
+                        self._commit_some()
+            except StoreUnavailable:  # The turn never came.
+                self.withdraw(one)
+                raise
         return one.result()
 
     def alone(self, change: Change[Value]) -> Value:

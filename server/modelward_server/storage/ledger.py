@@ -162,6 +162,11 @@ class Ledger:
         """
         return self._group.alone(change) if alone else self._group.run(change)
 
+    @property
+    def group(self) -> GroupCommit:
+        """Runs changes that wait at the same time together; `commit` uses it."""
+        return self._group
+
     def run_with_reserve(self, change: Callable[[], Value]) -> Value:
         """Run a change that must not fail for lack of space: on a full disk it may use the reserve.
 

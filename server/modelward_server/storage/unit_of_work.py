@@ -13,6 +13,7 @@ from modelward_server.runtime.best_effort import best_effort
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.tracing import span
 from modelward_server.storage import audit
+from modelward_server.storage.group_commit import Waiting
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.prepared import Outdated
 
@@ -64,9 +65,7 @@ class UnitOfWork:
         Raises:
             ConcurrentChange: it conflicted with other writers `MAX_ATTEMPTS` times.
         """
-        result: Value = await self._writes.run(
-            self._write, lambda session: change(session, audit.begin_change(session, actor))
-        )
+        result = await self._commit(lambda session: change(session, audit.begin_change(session, actor)))
         self._on_write()
         return result
 
@@ -112,6 +111,24 @@ class UnitOfWork:
     def _read(self, query: Callable[[Session], Value]) -> Value:
         with span("ledger read"), self.ledger.reading() as session:
             return query(session)
+
+    async def _commit(self, change: Callable[[Session], Value]) -> Value:
+        """Run a change on the executor of writes.
+
+        It waits for the ledger at once, not only once a thread is free: whichever thread writes next takes it along.
+        """
+        one = self.ledger.group.add(change)
+        try:
+            return await self._writes.run(self._finish, one, change)
+        except BaseException:  # Too many changes wait for a thread, or nobody waits for this one any more.
+            self.ledger.group.withdraw(one)
+            raise
+
+    def _finish(self, one: Waiting[Value], change: Callable[[Session], Value]) -> Value:
+        try:
+            return self.ledger.group.finish(one)
+        except ConcurrentChange:
+            return self._write(change)
 
     def _write(self, change: Callable[[Session], Value], *, alone: bool = False) -> Value:
         for _ in range(MAX_ATTEMPTS - 1):
