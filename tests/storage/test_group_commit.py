@@ -154,3 +154,17 @@ def test_a_change_sees_what_the_one_before_it_wrote(ledger: Ledger) -> None:
 
     ended = together(ledger, [adds("a"), renames, lambda session: session.get_one(ModelRow, "a").description])
     assert ended[2].result() == "new"
+
+
+def test_a_change_that_is_taken_back_is_not_made_and_whoever_waits_for_it_goes_on(ledger: Ledger) -> None:
+    with ledger.group._turn():
+        one = ledger.group.add(adds("a"))
+        pool = ThreadPoolExecutor(1)
+        waits = pool.submit(ledger.group.finish, one)
+        ledger.group.withdraw(one)
+        ledger.group.withdraw(one)
+    pool.shutdown()
+    with pytest.raises(StoreUnavailable):
+        waits.result()
+    assert ledger.commit(adds("b")) == "b"
+    assert names(ledger) == ["b"]

@@ -125,6 +125,7 @@ class GroupCommit:
         """Take back a change that no transaction has taken yet."""
         with suppress(ValueError):
             self._waiting.remove(one)
+            one.done = True
 
     def finish(self, one: "Waiting[Value]") -> Value:
         """Return once a change that was added is committed, and with it what the change returned.
