@@ -1,5 +1,6 @@
 """The ledger's SQLite file: connection settings, and detection of a file that was moved or replaced."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,25 @@ class LedgerFile:
 
     def prepare(self, engine: Engine) -> None:
         """Configure an engine's connections, and let them be used only while the file at the path is theirs."""
-        event.listen(engine, "do_connect", lambda *_: self._check_there())
+        event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "begin", _begin)
         event.listen(engine, "checkout", self._on_checkout)
 
-    def _check_there(self) -> None:
-        if self._known:
+    def _connect(self, _dialect: object, _record: object, _args: object, options: dict[str, Any]) -> Any:
+        """Connect to a file that is known without creating it, should it vanish at this moment; None: as usual.
+
+        Raises:
+            StoreUnavailable: it is gone.
+        """
+        if not self._known or self.path is None:
+            return None
+        self.file_id()
+        try:
+            return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, **options)
+        except sqlite3.OperationalError:
             self.file_id()
+            raise
 
     def _on_connect(self, connection: Any, record: Any) -> None:
         connection.isolation_level = None  # The driver must not begin transactions of its own.
