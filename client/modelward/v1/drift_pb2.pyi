@@ -1707,8 +1707,8 @@ class ObserveResponse(_message.Message):
     SEQUENTIAL_EVIDENCE_FIELD_NUMBER: _builtins.int
     LATE_ROWS_FIELD_NUMBER: _builtins.int
     acknowledged: _builtins.int
-    """The number of the last batch that is stored durably. Batches that arrive together are stored together, and may share
-    a response.
+    """The number of the last batch that is stored durably. Batches that arrive together are stored together: then the
+    response to the first tells the number of the last.
     """
     alarm: _builtins.bool
     """Whether that raised an alarm."""

@@ -78,6 +78,8 @@ class LiveMonitoringServicer(DriftServiceServicer):
                 async for answer in self._observe(watch, [batch], context):
                     yield answer
             return
+        for _ in batches[1:]:  # Each batch has an answer, and a window that closed one of its own.
+            yield taken.answer()
         is_acknowledged = False
         if taken.closes:
             async for answer in self._close_windows(watch, context):
