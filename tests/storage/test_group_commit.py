@@ -50,7 +50,7 @@ def together(ledger: Ledger, changes: list[Callable[[Session], Any]]) -> list[Fu
         futures = []
         for change in changes:
             futures.append(threads.submit(ledger.commit, change))
-            eventually(lambda: len(ledger._group._waiting) == len(futures))
+            eventually(lambda: len(ledger.group._waiting) == len(futures))
         go.set()
     return futures
 

@@ -19,6 +19,8 @@ MAX_BYTES = 32 << 10
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 Answer = TypeVar("Answer", bound=Message)
+AnyKey = TypeVar("AnyKey")
+Value = TypeVar("Value")
 Key = tuple[str, bytes, Identity | None]
 
 
@@ -61,11 +63,13 @@ class AnswerCache:
             return known.answer  # type: ignore[return-value]  # Requests of one type have answers of one type.
         answer, until = await self._unit_of_work.read(query, urgent=urgent)
         if state is not None and answer.ByteSize() <= MAX_BYTES:
-            self._keep(key, _Kept(state, until, answer))
+            keep(self._kept, key, _Kept(state, until, answer))
         return answer
 
-    def _keep(self, key: Key, kept: "_Kept") -> None:
-        self._kept.pop(key, None)
-        if len(self._kept) == MAX_ANSWERS:
-            del self._kept[next(iter(self._kept))]  # The oldest one.
-        self._kept[key] = kept
+
+def keep(kept: dict[AnyKey, Value], key: AnyKey, value: Value) -> None:
+    """Keep a value as the newest of at most `MAX_ANSWERS`."""
+    kept.pop(key, None)
+    if len(kept) == MAX_ANSWERS:
+        del kept[next(iter(kept))]  # The oldest one.
+    kept[key] = value

@@ -57,9 +57,9 @@ class LiveMonitoringServicer(DriftServiceServicer):
         async for answer in self._close_windows(watch, context):
             yield answer  # Windows that closed before a server died.
         yield await self._unit_of_work.read(watch.standing)
-        async with ReadAhead(request_iterator) as parts:
-            async for group in parts.groups():
-                async for answer in self._observe(watch, list(map(_batch_of, group)), context):
+        async with ReadAhead(_batches(request_iterator)) as arrived:
+            async for group in arrived.groups():
+                async for answer in self._observe(watch, group, context):
                     yield answer
 
     async def _observe(
@@ -259,10 +259,11 @@ def _check_size(columns: Columns) -> None:
         raise LimitReached(f"batch.data: {fix}", limit="observed_batch", field="batch.data")
 
 
-def _batch_of(part: pb.ObserveRequest) -> pb.ObserveBatch:
-    if part.HasField("header"):
-        raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the batches"))
-    return part.batch
+async def _batches(parts: AsyncIterator[pb.ObserveRequest]) -> AsyncIterator[pb.ObserveBatch]:
+    async for part in parts:
+        if part.HasField("header"):
+            raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the batches"))
+        yield part.batch
 
 
 async def _header(parts: AsyncIterator[pb.ObserveRequest]) -> pb.ObserveHeader:

@@ -13,13 +13,11 @@ from sqlalchemy.orm import Session
 from modelward.shared.convert.lifecycle import version_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.resolve import resolve
-from modelward_server.rpc.answer_cache import AnswerCache
+from modelward_server.rpc.answer_cache import AnswerCache, keep
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, selector
 from modelward_server.storage.audit import HEAD
 from modelward_server.storage.tables import AuditHeadRow, VersionRow
-
-MAX_ANSWERS = 1_000
 
 # The log's last hash covers everything recorded; the names of a version in MLflow are stored without a record.
 STATE = (
@@ -54,14 +52,8 @@ class Resolver:
             return cached.answer
         fresh = await self._unit_of_work.read(lambda session: _read(session, request), urgent=True)
         if not request.HasField("as_of"):
-            self._store(key, fresh)
+            keep(self._cache, key, fresh)
         return fresh.answer
-
-    def _store(self, key: bytes, fresh: CachedAnswer) -> None:
-        self._cache.pop(key, None)
-        if len(self._cache) == MAX_ANSWERS:
-            del self._cache[next(iter(self._cache))]  # The oldest one.
-        self._cache[key] = fresh
 
 
 def _answer(session: Session, request: pb.ResolveModelRequest) -> pb.ResolveModelResponse:

@@ -31,7 +31,7 @@ def optimal_block_lengths(series: Floats) -> Floats:
     rows = len(series)
     centred = series.reshape(rows, -1) - series.reshape(rows, -1).mean(axis=0)
     run = max(MIN_RUN, int(np.log10(rows)))
-    covariances = _autocovariances(centred, int(np.ceil(np.sqrt(rows))) + run)
+    covariances = autocovariances(centred, int(np.ceil(np.sqrt(rows))) + run)
     with np.errstate(all="ignore"):
         lags, weights = _flat_top(_last_lag(centred, covariances, run), len(covariances))
         variance = covariances[0] + 2 * (weights * covariances).sum(axis=0)
@@ -40,8 +40,8 @@ def optimal_block_lengths(series: Floats) -> Floats:
     return np.asarray(np.minimum(lengths, np.ceil(min(3 * np.sqrt(rows), rows / 3))))
 
 
-def _autocovariances(centred: Floats, lags: int) -> Floats:
-    """Return the autocovariances of each column from lag 0 to `lags`, shape (lags + 1, series)."""
+def autocovariances(centred: Floats, lags: int) -> Floats:
+    """Return the autocovariances of each column, whose mean is 0, from lag 0 to `lags`, shape (lags + 1, series)."""
     rows = len(centred)
     size = scipy.fft.next_fast_len(rows + lags, real=True)
     spectrum = scipy.fft.rfft(centred, size, axis=0)

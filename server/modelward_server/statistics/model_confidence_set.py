@@ -12,6 +12,7 @@ import numpy as np
 import scipy
 
 from modelward_server.libraries import load
+from modelward_server.statistics.block_length import autocovariances
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.paired_tests import min_p_value
 from modelward_server.statistics.rounding import TOLERANCE, size_of, unit_of, varies, zero_rounding_errors
@@ -163,11 +164,10 @@ def _spa_p_value(baseline: Floats, models: Floats, block_rows: float, seed: int)
 def _long_run_variances(centred: Floats, block: int) -> Floats:
     """Return the variance of the stationary bootstrap for the mean of each column, times the rows, shape (columns,).
 
-    Source: Politis and Romano (1994), lemma 1, with autocovariances by the Fourier transform.
+    Source: Politis and Romano (1994), lemma 1.
     """
     rows, lags, stay = len(centred), np.arange(1, len(centred)), 1 - 1 / block
-    spectrum = np.fft.rfft(centred, scipy.fft.next_fast_len(2 * rows), axis=0)
-    covariances = np.fft.irfft(np.square(np.abs(spectrum)), scipy.fft.next_fast_len(2 * rows), axis=0)[:rows] / rows
+    covariances = autocovariances(centred, rows - 1)
     kernel = (1 - lags / rows) * stay**lags + lags / rows * stay ** (rows - lags)
     return np.asarray(np.maximum(covariances[0] + 2 * kernel @ covariances[1:], 0.0))
 

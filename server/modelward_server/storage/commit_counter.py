@@ -1,33 +1,26 @@
 """Tells whether anything was committed to an SQLite file, by any process, without waiting for anybody."""
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from modelward_server.storage.sqlite import FileId
+from modelward_server.storage.sqlite import FileId, LedgerFile
 
 State = tuple[FileId, int, int]
 """The file, how often it was opened, and the count of its commits."""
 
 
 class CommitCounter:
-    """Counts the commits of others to a file; used by one thread.
+    """Counts the commits of others to a file; used by one thread."""
 
-    Args:
-        path: the file.
-        file_id: returns the identity of the file that is at the path now, and raises where there is none.
-    """
-
-    def __init__(self, path: Path, file_id: Callable[[], FileId | None]) -> None:
-        self._path, self._file_id = path, file_id
+    def __init__(self, file: LedgerFile) -> None:
+        self._file = file
         self._connection: sqlite3.Connection | None = None
         self._opened: FileId | None = None
         self._times = 0
 
     def state(self) -> State | None:
         """Return a value that differs after each commit; None if it cannot be told at once."""
-        there = self._file_id()
+        there = self._file.file_id()
         if there is None:
             return None
         try:
@@ -42,13 +35,8 @@ class CommitCounter:
 
     def _open(self, there: FileId) -> None:
         self.close()
-        self._connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=0,
-            isolation_level=None,
-            check_same_thread=False,  # It is closed by the thread that stops the server.
-        )
+        # It is closed by the thread that stops the server.
+        self._connection = self._file.connect(timeout=0, isolation_level=None, check_same_thread=False)
         self._opened, self._times = there, self._times + 1
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ class Ledger:
         self._file = LedgerFile(self._url) if self.is_sqlite else None
         path = self._file.path if self._file else None
         self._reserve = None if path is None else DiskReserve(path.with_name(f"{path.name}-reserve"))
-        self._counter = CommitCounter(path, self._file.file_id) if path and self._file else None
+        self._counter = CommitCounter(self._file) if self._file else None
         engine = self._engine(threads)
         if self.is_sqlite:
             make_private_file(Path(engine.url.database or ""))
@@ -77,7 +77,8 @@ class Ledger:
         # An SQLite file has one writer at a time. A lock saves this process's threads from polling for it.
         self._lock = threading.RLock() if self.is_sqlite else None
         turn = self._lock or threading.RLock()
-        self._group = GroupCommit(self.writing, lambda: _acquired(turn))
+        self.group = GroupCommit(self.writing, lambda: _acquired(turn))
+        """Runs changes that wait at the same time together; `commit` uses it."""
 
     @property
     def url(self) -> str:
@@ -160,12 +161,7 @@ class Ledger:
         Raises:
             ConcurrentChange: it conflicted with another writer. Other exceptions of the change propagate.
         """
-        return self._group.alone(change) if alone else self._group.run(change)
-
-    @property
-    def group(self) -> GroupCommit:
-        """Runs changes that wait at the same time together; `commit` uses it."""
-        return self._group
+        return self.group.alone(change) if alone else self.group.run(change)
 
     def run_with_reserve(self, change: Callable[[], Value]) -> Value:
         """Run a change that must not fail for lack of space: on a full disk it may use the reserve.

@@ -41,14 +41,22 @@ class LedgerFile:
         Raises:
             StoreUnavailable: it is gone.
         """
-        if not self._known or self.path is None:
+        if not self._known:
             return None
         self.file_id()
         try:
-            return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, **options)
+            return self.connect(**options)
         except sqlite3.OperationalError:
             self.file_id()
             raise
+
+    def connect(self, **options: Any) -> sqlite3.Connection | None:
+        """Connect to the file that is at the path, and create none; None if the database is not a file."""
+        if self.path is None:
+            return None
+        uri = f"{self.path.absolute().as_uri()}?mode=rw"
+        connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **options)
+        return connection
 
     def _on_connect(self, connection: Any, record: Any) -> None:
         connection.isolation_level = None  # The driver must not begin transactions of its own.

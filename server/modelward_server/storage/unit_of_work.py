@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable
@@ -119,22 +120,21 @@ class UnitOfWork:
         """
         one = self.ledger.group.add(change)
         try:
-            return await self._writes.run(self._finish, one, change)
+            return await self._writes.run(self._write, change, one)
         except BaseException:  # Too many changes wait for a thread, or nobody waits for this one any more.
             self.ledger.group.withdraw(one)
             raise
 
-    def _finish(self, one: Waiting[Value], change: Callable[[Session], Value]) -> Value:
-        try:
-            return self.ledger.group.finish(one)
-        except ConcurrentChange:
-            return self._write(change)
-
-    def _write(self, change: Callable[[Session], Value], *, alone: bool = False) -> Value:
-        for _ in range(MAX_ATTEMPTS - 1):
+    def _write(
+        self, change: Callable[[Session], Value], waiting: Waiting[Value] | None = None, *, alone: bool = False
+    ) -> Value:
+        """Run a change, again while it conflicts with other writers; the first time it may wait already."""
+        run = partial(self.ledger.commit, change, alone=alone)
+        first = run if waiting is None else partial(self.ledger.group.finish, waiting)
+        for attempt in (first, *[run] * (MAX_ATTEMPTS - 2)):
             with suppress(ConcurrentChange):
-                return self.ledger.commit(change, alone=alone)
-        return self.ledger.commit(change, alone=alone)
+                return attempt()
+        return run()
 
     def _write_urgently(self, change: Callable[[Session], Value]) -> Value:
         return self.ledger.run_with_reserve(lambda: self._write(change))
