@@ -106,6 +106,29 @@ def test_those_that_wait_share_a_transaction(ledger: Ledger) -> None:
     assert len({id(one) for one in seen}) == 1
 
 
+def test_only_a_change_that_has_written_lets_the_others_run_again(ledger: Ledger) -> None:
+    runs: list[str] = []
+
+    def noted(name: str, change: Callable[[Session], str]) -> Callable[[Session], str]:
+        return lambda session: (runs.append(name), change(session))[1]
+
+    def finds_nothing(session: Session) -> str:
+        raise ModelNotFound(str(session.get(ModelRow, "nobody")))
+
+    together(ledger, [noted("a", adds("a")), noted("b", finds_nothing), noted("c", adds("c"))])[2].result()
+    assert runs == ["a", "b", "c"]
+    together(ledger, [noted("d", adds("d")), noted("e", fails_after(adds("e"))), noted("f", adds("f"))])[2].result()
+    assert runs[3:] == ["d", "e", "d", "e", "f"]
+    assert sorted(names(ledger)) == ["a", "c", "d", "f"]
+
+
+def test_a_change_sees_the_records_of_the_one_before_it(ledger: Ledger) -> None:
+    def newest(session: Session) -> tuple[int, int]:
+        return audit.last_sequence(session), len(audit.read_after(session, 0))
+
+    assert [one.result() for one in together(ledger, [adds("a"), adds("b"), newest])] == ["a", "b", (2, 2)]
+
+
 def test_a_change_that_the_database_refuses_stops_no_other(ledger: Ledger) -> None:
     broken: list[bool] = []
 

@@ -273,6 +273,7 @@ def past_drift_alarm(session: Session, ref: VersionRef, at: datetime) -> tuple[D
     The ledger records when an alarm was raised, not when it ended: here it ends with the next live report without
     drift.
     """
+    audit.write_pending(session)
     raised = select(AuditRow).where(
         AuditRow.model == ref.model,
         AuditRow.kind == Kind.DRIFT_ALARM,

@@ -68,7 +68,7 @@ def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> Ver
         VersionNotFound: the model has no version of that number.
     """
     if lock:
-        session.connection().execute(LOCK_MODEL, {"of": ref.model})
+        _lock_model(session, ref.model)
     row = session.get(VersionRow, (ref.model, ref.version), populate_existing=lock)
     if row is None:
         raise _no_version(session, ref)
@@ -83,9 +83,16 @@ def check_version(session: Session, ref: VersionRef, *, lock: bool = False) -> N
         VersionNotFound: the model has no version of that number.
     """
     if lock:
-        session.connection().execute(LOCK_MODEL, {"of": ref.model})
+        _lock_model(session, ref.model)
     if session.connection().scalar(FIND_VERSION, {"of": ref.model, "number": ref.version}) is None:
         raise _no_version(session, ref)
+
+
+def _lock_model(session: Session, model: str) -> None:
+    """Block other writers of a model until this transaction ends; an SQLite file has one writer at a time anyway."""
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
+        connection.execute(LOCK_MODEL, {"of": model})
 
 
 def _no_version(session: Session, ref: VersionRef) -> VersionNotFound:

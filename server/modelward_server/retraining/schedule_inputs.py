@@ -19,6 +19,7 @@ from modelward_server.retraining.evaluation_windows import prepare_window
 from modelward_server.retraining.repository import IS_OPEN, last_end, latest_job, open_job, plans_of
 from modelward_server.retraining.schedule_evaluation import FiringDecisions, decide_firings, unexpected_problem
 from modelward_server.retraining.triggers import DeclineInput, DriftInput, MetricInput, ScheduleInputs, merged
+from modelward_server.storage import audit
 from modelward_server.storage.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.storage.monitoring_tables import ObservedRowsRow
 from modelward_server.storage.prepared import Outdated
@@ -103,6 +104,7 @@ def evaluate_schedules(session: Session, model: str, now: datetime) -> ScheduleE
 
 
 def _newest(session: Session, model: str) -> tuple[int, str]:
+    audit.write_pending(session)
     record = select(func.max(AuditRow.sequence)).where(AuditRow.model == model)
     report = select(DriftReportRow.report_id).where(DriftReportRow.model == model)
     newest = report.order_by(DriftReportRow.created_at.desc(), DriftReportRow.report_id.desc()).limit(1)

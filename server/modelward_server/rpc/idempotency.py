@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from modelward_server.identity import Identity
 from modelward_server.runtime.cancellation import CancellationToken
 from modelward_server.security.scope import names_only_visible
 from modelward_server.storage import audit
+from modelward_server.storage.pending_rows import insert_later, pending
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.retention import EXPIRED, check_not_expired, expired
 from modelward_server.storage.tables import RequestRow
@@ -192,18 +194,25 @@ def _run_once(
             "answer": answer.SerializeToString(),
             "answered_at": actor.at,
         }
-        session.connection().execute(RECORD, recorded)
+        insert_later(session, RECORD, [recorded])
     return answer
 
 
 def _recorded_answer(session: Session, key: _RequestKey) -> Any:
     if not key.request_id:
         return None
-    row = session.connection().execute(FIND, {"given": key.request_id}).one_or_none()
+    row = _recorded_row(session, key.request_id)
     if row is None:
         check_not_expired(session, key.request_id)
         return None
     return _same_answer(row, key.digest, key.client)
+
+
+def _recorded_row(session: Session, request_id: str) -> Any:
+    for row in pending(session, RECORD):
+        if row["request_id"] == request_id:
+            return SimpleNamespace(**row)
+    return session.connection().execute(FIND, {"given": request_id}).one_or_none()
 
 
 def _digest(request: Mutation) -> str:
@@ -215,7 +224,6 @@ def _digest(request: Mutation) -> str:
 def _same_answer(row: Any, digest: str, client: Identity | None) -> Any:
     """Return the recorded answer to the client that it was given to, if it may still reach the models in it."""
     if row.digest != digest or row.owner != (client.name if client else ""):
-        raise _reused(row)
         raise _reused(row)
     if row.answer_type == EXPIRED:
         raise expired(row.request_id)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
 from modelward_server.actor_context import ActorContext
 from modelward_server.storage.audit_logging import log_after_commit
+from modelward_server.storage.pending_rows import drop_pending, insert_later, insert_pending, pending
 from modelward_server.storage.tables import AuditHeadRow, AuditRow
 
 Payload = TypeVar("Payload")
@@ -88,14 +89,18 @@ def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, obj
         about: the model, the version or 0, and the payload of each.
     """
     session.flush()
-    head, records = _locked_head(session), []
+    head = _locked_head(session)
     for model, version, payload in about:
-        records.append(_chained(head, kind, model, version, _recorded(payload), actor))
+        insert_later(session, INSERT, [_chained(head, kind, model, version, _recorded(payload), actor)])
         log_after_commit(session, payload)
-    if records:  # Without the ORM, which takes most of the time of a small change.
-        connection = session.connection()
-        connection.execute(INSERT, records)
-        connection.execute(SET_HEAD, {"sequence": head.sequence, "hash": head.hash})
+
+
+def write_pending(session: Session) -> None:
+    """Write the records and the other rows that a transaction has left for its end, and the head after them."""
+    appended = pending(session, INSERT)
+    insert_pending(session)
+    if appended:
+        session.connection().execute(SET_HEAD, {key: appended[-1][key] for key in ("sequence", "hash")})
 
 
 def to_json(payload: object) -> dict[str, Any]:
@@ -144,8 +149,9 @@ def begin_change(session: Session, actor: str) -> ActorContext:
     return ActorContext(actor, now if last is None else max(now, last))
 
 
-def forget_head(session: Session) -> None:
-    """Forget the head, after records of this transaction were rolled back."""
+def forget_pending(session: Session) -> None:
+    """Forget the records that are not written, and the head: their changes were rolled back."""
+    drop_pending(session)
     session.info.pop(HEAD_KEY, None)
 
 
@@ -162,11 +168,14 @@ def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
 
 def last_sequence(session: Session) -> int:
     """Return the sequence number of the newest record; 0 before the first."""
+    if HEAD_KEY in session.info:
+        return _locked_head(session).sequence
     return session.scalar(select(AuditHeadRow.sequence).where(AuditHeadRow.id == HEAD)) or 0
 
 
 def read_after(session: Session, sequence: int, limit: int = BATCH) -> list[AuditRow]:
     """Return the records after `sequence`, in order."""
+    write_pending(session)
     rows = select(AuditRow).where(AuditRow.sequence > sequence).order_by(AuditRow.sequence).limit(limit)
     return list(session.scalars(rows))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from modelward.errors import StoreUnavailable
 from modelward_server.runtime.tracing import span
 from modelward_server.storage import audit
 from modelward_server.storage.audit_logging import drop_lines, number_of_lines
+from modelward_server.storage.write_counter import writes
 
 MAX_CHANGES = 64
 """Maximum number of changes of one transaction."""
@@ -23,6 +24,10 @@ MAX_SECONDS = 0.1
 
 Value = TypeVar("Value")
 Change = Callable[[Session], Value]
+
+
+class ChangeError(Exception):
+    """A change raised something after it had written."""
 
 
 class Waiting(Generic[Value]):
@@ -37,22 +42,35 @@ class Waiting(Generic[Value]):
         self._error: Exception | None = StoreUnavailable("the change was cut off; retry it", store="ledger")
 
     def attempt(self, session: Session) -> None:
+        """Run the change in a transaction, which must be rolled back if this raises."""
+        before = writes(session)
+        try:
+            self._value, self._error = self._change(session), None
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            if writes(session) != before:
+                raise ChangeError from error
+            self._error = error
+        session.flush()
+        session.expunge_all()  # Each change reads what it needs, as if it were alone.
+
+    def attempt_apart(self, session: Session) -> None:
         """Run the change in a savepoint of a transaction; what it raises affects no other change.
 
         Raises:
             SQLAlchemyError: the database refuses, and the transaction may have ended.
         """
         lines = number_of_lines(session)
-        session.expunge_all()  # What the change before it loaded may have been rolled back.
         try:
             with session.begin_nested():
-                self._value, self._error = self._change(session), None
-        except SQLAlchemyError:
-            raise
-        except Exception as error:
-            self._error = error
+                self.attempt(session)
+                audit.write_pending(session)
+        except ChangeError as error:
+            self._error = cast(Exception, error.__cause__)
+            session.expunge_all()
             drop_lines(session, lines)
-            audit.forget_head(session)
+            audit.forget_pending(session)
 
     def attempt_alone(self, alone: Callable[[Change[Value]], Value]) -> None:
         """Run the change in a transaction of its own."""
@@ -82,13 +100,22 @@ class _Group:
     is_complete: bool = False
     """Whether only the commit is left."""
 
+    def end(self, error: Exception, alone: Callable[[Change[Any]], Any]) -> None:
+        """Let the changes fail with their commit, or run each alone because the database refused something."""
+        for one in self.changes:
+            if self.is_complete:
+                one.fail(error)
+            else:
+                one.attempt_alone(alone)
+
 
 class GroupCommit:
     """Runs changes of several callers: the first thread that gets its turn runs those of all that wait.
 
-    Each change is a savepoint of one transaction. When the database refuses something, each change runs again in a
-    transaction of its own, where its error is its own. When the commit itself fails, all of them fail as one change
-    does: whether it took effect may be unknown.
+    Changes that wait are run one after the other in one transaction. When one raises after it has written, all of them
+    run again, each in a savepoint; at first there are none, because they cost as much as a small change. When the
+    database refuses something, each change runs again in a transaction of its own, where its error is its own. When the
+    commit itself fails, all of them fail as one change does: whether it took effect may be unknown.
 
     Args:
         transaction: opens a session that is committed at its end.
@@ -155,21 +182,30 @@ class GroupCommit:
             return
         group = _Group()
         try:
-            with span("ledger write"), self._transaction() as session:
-                self._attempt_waiting(group, session)
+            self._commit_group(group)
         except Exception as error:
-            for one in group.changes:
-                if group.is_complete:
-                    one.fail(error)
-                else:
-                    one.attempt_alone(self.alone)
+            group.end(error, self.alone)
         finally:
             for one in group.changes:
                 one.done = True
+
+    def _commit_group(self, group: _Group) -> None:
+        try:
+            with span("ledger write"), self._transaction() as session:
+                self._attempt_waiting(group, session)
+        except ChangeError:
+            with span("ledger write"), self._transaction() as session:
+                self._attempt_apart(group, session)
 
     def _attempt_waiting(self, group: _Group, session: Session) -> None:
         until = time.monotonic() + MAX_SECONDS
         while self._waiting and len(group.changes) < MAX_CHANGES and time.monotonic() < until:
             group.changes.append(self._waiting.popleft())
             group.changes[-1].attempt(session)
+        audit.write_pending(session)
+        group.is_complete = True
+
+    def _attempt_apart(self, group: _Group, session: Session) -> None:
+        for one in group.changes:
+            one.attempt_apart(session)
         group.is_complete = True

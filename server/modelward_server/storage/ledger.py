@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from modelward import __version__
 from modelward.errors import LimitReached, SchemaMismatch, StoreUnavailable
+from modelward_server.storage import audit
 from modelward_server.storage.audit_logging import log_committed
 from modelward_server.storage.commit_counter import CommitCounter, State
 from modelward_server.storage.database_errors import DISK, READ_ONLY, VALUE_ERRORS, explain
@@ -24,6 +25,7 @@ from modelward_server.storage.disk_reserve import DiskReserve
 from modelward_server.storage.group_commit import GroupCommit
 from modelward_server.storage.private_files import make_private_file
 from modelward_server.storage.sqlite import BUSY_SECONDS, LedgerFile
+from modelward_server.storage.write_counter import count_writes
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA_TABLE = "ledger_schema"
@@ -95,6 +97,7 @@ class Ledger:
 
             limit_waits(engine)
         event.listen(engine, "handle_error", _on_error)
+        count_writes(engine)
         return engine
 
     def _migration_engine(self) -> Engine:
@@ -147,6 +150,8 @@ class Ledger:
         """Open a session whose changes are committed together at its end, or rolled back when it raises."""
         with self._write_lock(), _translated_errors(), Session(self._writers) as session, session.begin():
             yield session
+            if session.in_transaction():  # Otherwise it was rolled back on purpose.
+                audit.write_pending(session)
         log_committed(session)
         if self._reserve:
             self._reserve.refill()
