@@ -278,3 +278,14 @@ async def test_without_a_model_each_worker_gets_the_longest_due_that_is_free(lon
     assert [(await lone.lease_job(holder="trainer-1")).model for _ in range(3)] == ["b", "a", "c"]
     with pytest.raises(errors.NotDue, match="no model is due whose job is free"):
         await lone.lease_job(holder="trainer-1")
+
+
+async def test_what_is_due_follows_the_clock_without_a_change(lone: AsyncClient) -> None:
+    await lone.create_model("spx")
+    await lone.request_retraining("spx")
+    await lone.lease_job(holder="trainer-1", lease=timedelta(seconds=3))
+    states = []
+    while not states or states[-1] is JobState.LEASED:
+        states += [due.job_state async for due in lone.list_due()]
+    assert states[0] is JobState.LEASED
+    assert states[-1] is JobState.PENDING

@@ -53,15 +53,26 @@ class AnswerCache:
         return await self.read_until(request, lambda session: (query(session), FOREVER), urgent=urgent)
 
     async def read_until(
-        self, request: Message, query: Callable[[Session], tuple[Answer, datetime]], *, urgent: bool = False
+        self,
+        request: Message,
+        query: Callable[[Session], tuple[Answer, datetime]],
+        *,
+        urgent: bool = False,
+        analyses: bool = False,
     ) -> Answer:
-        """Return an answer as `read` does, where the query also tells until when it is right without a change."""
+        """Return an answer as `read` does, where the query also tells until when it is right without a change.
+
+        Args:
+            request, query, urgent: as for `read`.
+            analyses: whether the query computes with what it reads, see `UnitOfWork.analyse`.
+        """
         state = self._unit_of_work.ledger.state()
         key = type(request).__name__, request.SerializeToString(deterministic=True), identity.current.get()
         known = self._kept.get(key)
         if known is not None and known.state == state and datetime.now(UTC) < known.until:
             return known.answer  # type: ignore[return-value]  # Requests of one type have answers of one type.
-        answer, until = await self._unit_of_work.read(query, urgent=urgent)
+        work = self._unit_of_work
+        answer, until = await (work.analyse(query) if analyses else work.read(query, urgent=urgent))
         if state is not None and answer.ByteSize() <= MAX_BYTES:
             keep(self._kept, key, _Kept(state, until, answer))
         return answer

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.orm import Session
 
 from modelward.shared.convert.retraining import (
     due_model_to_proto,
@@ -14,11 +16,15 @@ from modelward.v1 import retraining_pb2 as pb
 from modelward_server.retraining import firings, jobs, preview, schedules
 from modelward_server.retraining.job_waiters import JobWaiters
 from modelward_server.retraining.post_training_task import PostTraining
+from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.jobs import JobServicer
 from modelward_server.rpc.requests import optional_time
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
+
+DUE_LIFETIME = timedelta(seconds=0.5)
+"""How long the models that are due stay so without a change: schedules are evaluated at most so often."""
 
 
 class RetrainingServicer(JobServicer):
@@ -37,6 +43,7 @@ class RetrainingServicer(JobServicer):
         self._sources = sources
         self._job_waiters = job_waiters
         self._post_training = post_training
+        self._answers = AnswerCache(unit_of_work)
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
@@ -143,9 +150,12 @@ class RetrainingServicer(JobServicer):
 
     async def ListDueModels(self, request: pb.ListDueModelsRequest, context: Context) -> pb.ListDueModelsResponse:
         now = datetime.now(UTC)
-        page = await self._unit_of_work.analyse(
-            lambda session: jobs.list_due(session, request.model, request.page_size, request.page_token, now)
-        )
-        return pb.ListDueModelsResponse(
-            due_models=map(due_model_to_proto, page.items), next_page_token=page.next_page_token
-        )
+
+        def listed(session: Session) -> tuple[pb.ListDueModelsResponse, datetime]:
+            page = jobs.list_due(session, request.model, request.page_size, request.page_token, now)
+            answer = pb.ListDueModelsResponse(
+                due_models=map(due_model_to_proto, page.items), next_page_token=page.next_page_token
+            )
+            return answer, now + DUE_LIFETIME
+
+        return await self._answers.read_until(request, listed, analyses=True)
