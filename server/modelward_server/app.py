@@ -15,11 +15,12 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
 from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
 from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
+from modelward.v1.scoring_pb2_grpc import add_ScoringServiceServicer_to_server
 from modelward_server.comparison.service import ComparisonService
 from modelward_server.drift.window_task import WindowTask
 from modelward_server.governance.promotion_evidence import gather
@@ -52,6 +53,7 @@ from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.retraining import RetrainingServicer
+from modelward_server.rpc.scoring import ScoringServicer
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.runtime.background import Background, in_own_thread
 from modelward_server.runtime.executors import Executors
@@ -60,6 +62,7 @@ from modelward_server.runtime.tracing import is_enabled
 from modelward_server.runtime.warm_up import warm_up
 from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.visible import hide
+from modelward_server.scoring.pool import ModelPool
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
@@ -79,7 +82,7 @@ log = logging.getLogger(__name__)
 
 SERVICES = [
     service.full_name
-    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
+    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, scoring_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 STOP_SECONDS = 2.0
@@ -244,6 +247,7 @@ class App:
             ComparisonServicer(self._unit_of_work, self._sources, self._comparisons, self._trials), self._server
         )
         self._add_retraining_service()
+        self._add_scoring_service(limits)
         self._add_standard_services()
 
     def _add_lifecycle_service(self) -> None:
@@ -277,6 +281,13 @@ class App:
         servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._sources, self._job_waiters, post_training)
         add_RetrainingServiceServicer_to_server(servicer, self._server)
 
+    def _add_scoring_service(self, limits: Limits) -> None:
+        settings = self._settings
+        size = settings.scoring_processes, settings.scoring_memory_mb * MIB
+        self.scoring = ModelPool(limits, self.blobs.verified, *size) if settings.scoring_processes else None
+        servicer = ScoringServicer(self._unit_of_work, self.scoring, allow_pickle=settings.allow_pickle)
+        add_ScoringServiceServicer_to_server(servicer, self._server)
+
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         described = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -302,6 +313,8 @@ class App:
         self._watches.close()
         self._job_waiters.close()
         await self._server.stop(grace - 2 * share)
+        if self.scoring:
+            await self.scoring.close()
         self.mirror.drain()
         await self.background.finish("mirror", max(0.0, end - 2 * share - time.monotonic()))
         await self.background.stop(share / 2)

@@ -102,6 +102,15 @@ class Settings(BaseSettings):
         description="Maximum run time of a model in seconds when the server compares models.",
     )
     sandbox_memory_mb: int = Field(default=4096, ge=256, description="Maximum memory of such a model in MiB.")
+    scoring_processes: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Maximum number of processes that keep models loaded, to score rows; 0: the server does not score.",
+    )
+    scoring_memory_mb: int = Field(
+        default=8192, ge=64, description="Maximum memory in MiB of all models that are loaded to score rows."
+    )
     table_memory_mb: int = Field(
         default=2048,
         ge=64,

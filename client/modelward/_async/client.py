@@ -14,6 +14,7 @@ from modelward._async.overview import AsyncOverviews
 from modelward._async.registering import AsyncRegistering
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.schedules import AsyncSchedules
+from modelward._async.scoring import AsyncScoring
 from modelward._async.stages import AsyncStages
 from modelward._async.system import AsyncSystem
 from modelward._async.watching import AsyncWatching
@@ -30,6 +31,7 @@ class AsyncClient(
     AsyncObserving,
     AsyncOutcomes,
     AsyncComparisons,
+    AsyncScoring,
     AsyncSchedules,
     AsyncAbTests,
     AsyncRetraining,

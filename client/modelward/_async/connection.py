@@ -38,12 +38,14 @@ from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
+from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
 
 if TYPE_CHECKING:  # The types of asynchronous stubs exist for type checkers only.
     from modelward.v1.comparison_pb2_grpc import ComparisonServiceAsyncStub
     from modelward.v1.drift_pb2_grpc import DriftServiceAsyncStub
     from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceAsyncStub
     from modelward.v1.retraining_pb2_grpc import RetrainingServiceAsyncStub
+    from modelward.v1.scoring_pb2_grpc import ScoringServiceAsyncStub
 
 
 DEFAULT_TARGET = "localhost:50061"
@@ -121,6 +123,11 @@ class AsyncConnection:
     @property
     def _retraining(self) -> RetrainingServiceAsyncStub:
         stub: RetrainingServiceAsyncStub = self._channel.stub(RetrainingServiceStub)
+        return stub
+
+    @property
+    def _scoring(self) -> ScoringServiceAsyncStub:
+        stub: ScoringServiceAsyncStub = self._channel.stub(ScoringServiceStub)
         return stub
 
     @property

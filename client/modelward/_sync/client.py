@@ -15,6 +15,7 @@ from modelward._sync.overview import Overviews
 from modelward._sync.registering import Registering
 from modelward._sync.retraining import Retraining
 from modelward._sync.schedules import Schedules
+from modelward._sync.scoring import Scoring
 from modelward._sync.stages import Stages
 from modelward._sync.system import System
 from modelward._sync.watching import Watching
@@ -31,6 +32,7 @@ class Client(
     Observing,
     Outcomes,
     Comparisons,
+    Scoring,
     Schedules,
     AbTests,
     Retraining,

@@ -38,6 +38,7 @@ from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
+from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
 
 DEFAULT_TARGET = "localhost:50061"
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -114,6 +115,11 @@ class Connection:
     @property
     def _retraining(self) -> RetrainingServiceStub:
         stub: RetrainingServiceStub = self._channel.stub(RetrainingServiceStub)
+        return stub
+
+    @property
+    def _scoring(self) -> ScoringServiceStub:
+        stub: ScoringServiceStub = self._channel.stub(ScoringServiceStub)
         return stub
 
     @property

@@ -28,6 +28,7 @@ PROGRAMS = {
     "work": "modelward_server.sandbox.model_process",
     "time": "modelward_server.sandbox.latency_benchmark",
     "try": "modelward_server.sandbox.trial_process",
+    "score": "modelward_server.sandbox.scoring_process",
 }
 REQUEST_BYTES = 1 << 16
 MAX_DESCRIPTORS = 1 << 16

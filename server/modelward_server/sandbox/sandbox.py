@@ -65,7 +65,7 @@ class Run:
     probabilities: NDArray[np.float64] | None
     """Shape (rows, classes), with rows that add up to 1, or are NaN where it does not answer; None if it gives none."""
     latency: Latency | None
-    """None for predictions that were made elsewhere."""
+    """None for predictions that were made elsewhere, or for a request to score."""
     no_probabilities: str = ""
     """Why a model's probabilities are not used; empty when they are, or when it gives none."""
     prefix: PrefixCheck | None = None
@@ -156,13 +156,32 @@ async def _work(version: ModelVersion, folder: Path, rows: int, limits: Limits) 
 
 async def _read_answer(process: ModelProcess, version: ModelVersion, rows: int) -> Run:
     answer = await process.answer()
+    run = await read_predictions(process, answer, version, rows, "data")
+    return replace(run, latency=_latency(answer, rows), prefix=prefix_check(answer.get("prefix"), rows))
+
+
+async def read_predictions(
+    process: ModelProcess, answer: Mapping[str, Any], version: ModelVersion, rows: int, field: str
+) -> Run:
+    """Read the arrays of an answer, and check them.
+
+    Args:
+        process: the process.
+        answer: what it answered before the arrays.
+        version: the version that runs in it.
+        rows: the number of rows that it was asked about.
+        field: the field of the request that holds the rows, for errors.
+
+    Raises:
+        InvalidField: the rows lack a column that the model needs.
+        ModelProcessError: the model raised, or the answer is invalid.
+    """
     if "wrong_data" in answer:
-        raise InvalidField(FieldViolation("data", f"{failure_text(answer['wrong_data'])} ({version})"))
+        raise InvalidField(FieldViolation(field, f"{failure_text(answer['wrong_data'])} ({version})"))
     kind = next((kind for kind in ModelKind if kind == answer.get("kind")), None)
     if kind is None:
         raise ModelProcessError(failure_text(answer.get("failure")))
     known = classes(answer.get("classes"))
-    latency = _latency(answer, rows)
     shapes = answer["shapes"] if isinstance(answer.get("shapes"), dict) else {}
     check_shape(shapes, "predicted", (rows,))
     dtype = np.int64 if kind is ModelKind.CLASSIFICATION else np.float64
@@ -172,8 +191,7 @@ async def _read_answer(process: ModelProcess, version: ModelVersion, rows: int) 
         check_shape(shapes, "probabilities", (rows, len(known)))
         probabilities = _checked_probabilities(await read_array(process.reader, np.float64, (rows, len(known))))
     why = answer.get("no_probabilities")
-    prefix = prefix_check(answer.get("prefix"), rows)
-    return Run(kind, known, predicted, probabilities, latency, failure_text(why) if why else "", prefix)
+    return Run(kind, known, predicted, probabilities, None, failure_text(why) if why else "")
 
 
 def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -> NDArray[Any]:

@@ -132,7 +132,7 @@ class ModelProcess:
 
 @asynccontextmanager
 async def start_process(
-    format_: str, program: Literal["work", "time", "try"], folder: Path
+    format_: str, program: Literal["work", "time", "try", "score"], folder: Path
 ) -> AsyncIterator[ModelProcess]:
     """Run a program for models of a format in a process of its own, and end it with the block.
 

@@ -113,6 +113,10 @@ PERMISSIONS = {
         "GetRetrainingPolicy": VIEWER,
         "SetRetrainingPolicy": ADMIN,
     },
+    "ScoringService": {
+        "Score": VIEWER,
+        "ScoreStream": VIEWER,
+    },
 }
 """Every call of the contract."""
 

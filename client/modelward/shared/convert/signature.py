@@ -19,7 +19,7 @@ def signature_to_proto(signature: Signature | None) -> pb.Signature | None:
     return pb.Signature(
         inputs=map(_column_to_proto, signature.inputs),
         outputs=map(_column_to_proto, signature.outputs),
-        classes=map(_label_to_proto, signature.classes),
+        classes=map(label_to_proto, signature.classes),
     )
 
 
@@ -27,7 +27,7 @@ def signature_from_proto(message: pb.Signature) -> Signature:
     return Signature(
         inputs=tuple(map(_column_from_proto, message.inputs)),
         outputs=tuple(map(_column_from_proto, message.outputs)),
-        classes=tuple(map(_label_from_proto, message.classes)),
+        classes=tuple(map(label_from_proto, message.classes)),
     )
 
 
@@ -39,7 +39,7 @@ def _column_from_proto(message: pb.SignatureColumn) -> SignatureColumn:
     return SignatureColumn(message.name, KINDS_BY_NUMBER.get(message.kind, ColumnKind.UNKNOWN))
 
 
-def _label_to_proto(label: ClassLabel) -> pb.ClassLabel:
+def label_to_proto(label: ClassLabel) -> pb.ClassLabel:
     if isinstance(label, bool):
         return pb.ClassLabel(boolean=label)
     if isinstance(label, int):
@@ -47,6 +47,6 @@ def _label_to_proto(label: ClassLabel) -> pb.ClassLabel:
     return pb.ClassLabel(number=label) if isinstance(label, float) else pb.ClassLabel(text=label)
 
 
-def _label_from_proto(message: pb.ClassLabel) -> ClassLabel:
+def label_from_proto(message: pb.ClassLabel) -> ClassLabel:
     label: ClassLabel = getattr(message, message.WhichOneof("value") or "text")
     return label

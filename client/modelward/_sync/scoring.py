@@ -1,0 +1,151 @@
+# Derived from modelward/_async/scoring.py by client/unasync.py: change that one.
+"""Client methods that let the server predict."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from modelward._scoring import options_of, put_rows, scores_of, select, stream_parts
+from modelward._sync.connection import Connection
+from modelward.lifecycle import Stage
+from modelward.scoring import Scores
+from modelward.shared.retry import CALL_ERRORS
+from modelward.v1 import scoring_pb2 as pb
+
+
+class Scoring(Connection):
+    """Predictions that the server makes, by what is in production or was at a past time."""
+
+    def score(
+        self,
+        model: str,
+        data: Any,
+        *,
+        stage: Stage | str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        as_of: datetime | None = None,
+        names: Sequence[str] | None = None,
+        top_k: int = 0,
+        row_errors: bool = False,
+        timeout: float | None = None,
+    ) -> Scores:
+        """Predict rows with the version in production, or with that of a stage, a number or an alias.
+
+        Args:
+            model: the model's name.
+            data: the rows, shape (rows, columns): a pandas or polars frame, an Arrow table, a mapping of columns, or an
+                array. Columns are found by their names; further columns are ignored. Missing values are passed on to
+                the model. 4 MiB at most; `score_stream` takes more.
+            stage: the stage whose version predicts; production by default.
+            version: the version's number; at most one of `stage`, `version` and `alias` is given.
+            alias: `"production"`, `"staging"`, or `"latest"` for the highest number.
+            as_of: predict with the version that held the stage or alias at this past time, with its time zone.
+            names: the columns of an array; `x0`, `x1`, ... by default.
+            top_k: only so many rows, those with the highest scores: the predicted number, or of two classes the
+                probability of the second. 0 for all.
+            row_errors: tell the rows for which the model fails in `failed`, and answer the others; otherwise one such
+                row fails the call.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The predictions, with the version, digest and stage that answered.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            NothingResolved: no version holds that stage or alias.
+            ModelHalted: the model is halted.
+            InvalidField: a column that the model takes is missing, or it has no score to rank by.
+            ModelFailed: the model raised, crashed or exceeded a limit.
+            LimitReached: too many calls wait for the model, or the server has no room to load it.
+            NotServed: the server was started without `--scoring-processes`.
+        """
+        options = options_of((), as_of, top_k, row_errors)
+        select(options, stage, version, alias)
+        return (self._score(model, data, names, options, timeout))[0]
+
+    def score_versions(
+        self,
+        model: str,
+        data: Any,
+        versions: Sequence[int | str],
+        *,
+        as_of: datetime | None = None,
+        names: Sequence[str] | None = None,
+        top_k: int = 0,
+        row_errors: bool = False,
+        timeout: float | None = None,
+    ) -> list[Scores]:
+        """Predict the same rows with several versions of a model, such as a champion and its challengers.
+
+        Args:
+            versions: up to 10: numbers, or the aliases `"production"`, `"staging"` and `"latest"`.
+            model, data, as_of, names, top_k, row_errors, timeout: as for `score`.
+
+        Returns:
+            The predictions of each version, in this order. All were chosen at the same position in the order of
+            changes.
+
+        Raises:
+            The errors of `score`.
+        """
+        return self._score(model, data, names, options_of(versions, as_of, top_k, row_errors), timeout)
+
+    def score_stream(
+        self,
+        model: str,
+        tables: Iterable[Any],
+        *,
+        stage: Stage | str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        as_of: datetime | None = None,
+        names: Sequence[str] | None = None,
+        row_errors: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[Scores]:
+        """Predict tables one after the other with one version, which is chosen once.
+
+        Args:
+            tables: each as the `data` of `score`; the next one is taken when those before it were sent. One of more
+                than 2 MiB is sent, and answered, in parts.
+            timeout: seconds for the whole stream; no limit by default.
+            model, stage, version, alias, as_of, names, row_errors: as for `score`.
+
+        Yields:
+            The predictions of each table or part, in order.
+
+        Raises:
+            The errors of `score`. The stream ends with the first.
+        """
+        options = options_of((), as_of, 0, row_errors)
+        select(options, stage, version, alias)
+        self._check_open()
+        call = self._scoring.ScoreStream(
+            _requests(model, options, tables, names), timeout=timeout, metadata=self._metadata
+        )
+        try:
+            for answer in call:
+                yield scores_of(self._read(answer))[0]
+        except CALL_ERRORS as error:
+            raise self._failure(error) from None
+        finally:
+            call.cancel()
+
+    def _score(
+        self, model: str, data: Any, names: Sequence[str] | None, options: pb.ScoringOptions, timeout: float | None
+    ) -> list[Scores]:
+        from modelward.data import to_columns
+
+        request = put_rows(pb.ScoreRequest(model=model, options=options), to_columns(data, names))
+        return list(scores_of(self._call(self._scoring.Score, request, timeout)))
+
+
+def _requests(
+    model: str, options: pb.ScoringOptions, tables: Iterable[Any], names: Sequence[str] | None
+) -> Iterator[pb.ScoreStreamRequest]:
+    from modelward.data import to_columns
+
+    yield pb.ScoreStreamRequest(start=pb.ScoreStreamStart(model=model, options=options))
+    for table in tables:
+        yield from stream_parts(to_columns(table, names))

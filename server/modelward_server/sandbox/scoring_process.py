@@ -1,0 +1,93 @@
+"""The process in which one model is kept loaded; forked by the fork server, and confined before this module runs.
+
+It loads the model as `model_process` does, predicts the rows of its reference to warm up, and reports that it is ready.
+Then it answers each request, a line of `{"bytes": ...}` and an Arrow stream of so many bytes, with a line of JSON and
+the bytes of the arrays whose shapes are in it. It ends when its standard input closes.
+"""
+
+import gc
+import json
+import resource
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from modelward.comparison import ModelKind
+from modelward.errors import InvalidField
+from modelward.formats.outputs import Outputs
+from modelward.formats.predictor import Predictor
+from modelward_server.sandbox.model_process import WrongDataError, failure_of, load_model, load_table
+
+
+def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
+    """Keep the model in the folder loaded, and predict with it."""
+    before = _peak_bytes()
+    try:
+        model = load_model(job, folder)
+        _warm_up(model, folder)
+    except BaseException as error:  # A model may raise anything, also SystemExit.
+        _write(answers, failure_of(error, job["memory_mb"]))
+        return
+    gc.freeze()
+    _write(answers, {"ready": True, "memory_bytes": max(_peak_bytes() - before, 1)})
+    for stream in _requests(sys.stdin.buffer):
+        _answer(model, stream, answers, job["memory_mb"], before)
+
+
+def _warm_up(model: Predictor, folder: Path) -> None:
+    """Predict the rows of the reference: libraries allocate and compile at the first call."""
+    if (folder / "features.arrow").exists():
+        table = load_table(model, folder)
+        model.outputs(table)
+        model.outputs(table[:1])
+
+
+def _requests(source: BinaryIO) -> Iterator[bytes]:
+    while line := source.readline():
+        yield source.read(json.loads(line)["bytes"])
+
+
+def _answer(model: Predictor, stream: bytes, answers: BinaryIO, memory_mb: int, before: int) -> None:
+    try:
+        rows = _rows(model, stream)
+        begin = perf_counter()
+        outputs = model.outputs(rows)
+        seconds = perf_counter() - begin
+        arrays = _arrays(outputs)
+    except BaseException as error:
+        _write(answers, failure_of(error, memory_mb))
+        return
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    kind = ModelKind.REGRESSION if outputs.classes is None else ModelKind.CLASSIFICATION
+    known = {"kind": kind, "classes": outputs.classes or [], "no_probabilities": outputs.no_probabilities}
+    used = {"seconds": max(seconds, 1e-9), "memory_bytes": max(_peak_bytes() - before, 1)}
+    _write(answers, {**known, **used, "shapes": shapes}, *arrays.values())
+
+
+def _rows(model: Predictor, stream: bytes) -> Any:
+    with pa.ipc.open_stream(stream) as reader:
+        try:
+            return model.prepare(reader.read_all())
+        except InvalidField as error:
+            raise WrongDataError("; ".join(violation.description for violation in error.violations)) from None
+
+
+def _arrays(outputs: Outputs) -> dict[str, np.ndarray[Any, Any]]:
+    arrays = {"predicted": outputs.predicted}
+    return arrays if outputs.probabilities is None else {**arrays, "probabilities": outputs.probabilities}
+
+
+def _write(answers: BinaryIO, answer: Mapping[str, object], *arrays: np.ndarray[Any, Any]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    for array in arrays:
+        answers.write(np.ascontiguousarray(array).data)
+    answers.flush()
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -1,0 +1,1 @@
+"""Scoring: predictions of registered models, each kept loaded in a sandboxed process."""

@@ -1,0 +1,273 @@
+"""The pool of loaded models: which are loaded, in how many processes, and whose call is next."""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from modelward.data import Columns
+from modelward.errors import LimitReached, ModelFailed
+from modelward.lifecycle import ModelVersion
+from modelward_server.sandbox.sandbox import Limits, Run
+from modelward_server.sandbox.warm_model import LoadedModel, WarmModel
+
+MAX_WAITING = 64
+"""Maximum number of calls that wait for one model."""
+RETRY_SECONDS = 1.0
+"""After this time a call that was refused may succeed."""
+WEIGHT = 0.2
+"""The weight of the newest call in the mean time of a call."""
+
+Value = TypeVar("Value")
+
+
+class ModelKey(NamedTuple):
+    """What one process can answer for: the same files, taken in the same way."""
+
+    digest: str
+    format: str
+    signature: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> "ModelKey":
+        version = model.version
+        return cls(version.digest, str(version.format), str(version.signature), tuple(model.names))
+
+
+class _Slot:
+    """One loaded model: its processes, and the calls that wait for one of them."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self.idle: list[WarmModel] = []
+        self.processes = 0
+        """Those that are idle, at work, or being started."""
+        self.waiting = 0
+        self.freed = asyncio.Condition()
+        self.mean_seconds = 0.0
+        """The mean time of a call, without waiting."""
+
+    def expected_seconds(self) -> float:
+        """Return how long a call would take that comes now."""
+        ahead = math.ceil((self.waiting + self.processes - len(self.idle)) / max(self.processes, 1))
+        return (ahead + 1) * self.mean_seconds
+
+
+class ModelPool:
+    """Keeps models loaded, and lets them predict.
+
+    A model has one process, and more while calls wait and the pool has room. When there is no room, models that are not
+    in use are ended, the one that was used longest ago first, and those in production last.
+
+    Args:
+        limits: of each process.
+        file_of: maps the SHA-256 of a file to the path of its verified content.
+        processes: maximum number of processes.
+        memory_bytes: maximum memory of all of them.
+    """
+
+    def __init__(self, limits: Limits, file_of: Callable[[str], Path], processes: int, memory_bytes: int) -> None:
+        self._limits = limits
+        self._file_of = file_of
+        self._max_processes = processes
+        self._max_bytes = memory_bytes
+        self._slots: OrderedDict[ModelKey, _Slot] = OrderedDict()
+        self._in_production: dict[str, ModelKey] = {}
+        self._memory: dict[WarmModel, int] = {}
+        self._room = asyncio.Lock()
+        self._work: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    async def predict(
+        self, model: LoadedModel, columns: Columns, field: str, seconds: float | None
+    ) -> tuple[Run, float]:
+        """Let a model predict rows; it is loaded first if it is not.
+
+        The process finishes what it has begun when the caller goes away.
+
+        Args:
+            model: the model.
+            columns: the rows.
+            field: the field of the request that holds them, for errors.
+            seconds: the time that the call has; None for any.
+
+        Raises:
+            LimitReached: too many calls wait, its time would not suffice, or there is no room for the model.
+            InvalidField, ModelFailed: see `WarmModel.predict`.
+        """
+        slot = self._slot(model)
+        _check_waiting(slot, seconds)
+        slot.waiting += 1
+        try:
+            process = await self._next_process(slot)
+        finally:
+            slot.waiting -= 1
+        return await self._to_its_end(self._predict(slot, process, columns, field, seconds))
+
+    async def load(self, model: LoadedModel) -> None:
+        """Load a model, so that its next call need not wait.
+
+        Raises:
+            LimitReached: there is no room for it.
+            ModelFailed: it does not load.
+        """
+        slot = self._slot(model)
+        if not slot.processes:
+            await self._free(slot, await self._next_process(slot))
+
+    def pin(self, model: str, loaded: LoadedModel) -> None:
+        """Note which version of a model is in production: it is ended only for others that are."""
+        self._in_production[model] = ModelKey.of(loaded)
+
+    async def close(self) -> None:
+        """End all processes."""
+        self._closed = True
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        for process in [*self._memory]:
+            await self._end(process)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of all processes together."""
+        return sum(self._memory.values())
+
+    @property
+    def processes(self) -> int:
+        """The number of processes, with those that are being started."""
+        return sum(slot.processes for slot in self._slots.values())
+
+    def _slot(self, model: LoadedModel) -> _Slot:
+        key = ModelKey.of(model)
+        slot = self._slots.setdefault(key, _Slot(model))
+        self._slots.move_to_end(key)
+        return slot
+
+    async def _next_process(self, slot: _Slot) -> WarmModel:
+        """Return an idle process of a model, or start one if there is room."""
+        while True:
+            if slot.idle:
+                return slot.idle.pop()
+            if not slot.processes or (slot.waiting > slot.processes and self.processes < self._max_processes):
+                return await self._start(slot)
+            async with slot.freed:
+                await slot.freed.wait_for(lambda: bool(slot.idle) or not slot.processes)
+
+    async def _start(self, slot: _Slot) -> WarmModel:
+        slot.processes += 1
+        try:
+            async with self._room:
+                await self._make_room(slot, self.processes - self._max_processes, 0)
+            file = await asyncio.to_thread(self._file_of, slot.model.file)
+            process = await WarmModel.start(slot.model, file, self._limits)
+            self._memory[process] = process.memory_bytes
+            await self._fit(slot, process)
+        except BaseException:
+            slot.processes -= 1
+            self._forget_unused(slot)
+            await _notify(slot)
+            raise
+        return process
+
+    async def _fit(self, slot: _Slot, process: WarmModel) -> None:
+        """Make room for the memory of a process that was started, or end it."""
+        try:
+            async with self._room:
+                await self._make_room(slot, 0, self.memory_bytes - self._max_bytes)
+        except LimitReached:
+            await self._end(process)
+            raise
+
+    async def _make_room(self, wanted_by: _Slot, processes: int, bytes_: int) -> None:
+        """End models that are not in use, until so many processes and bytes are free.
+
+        Raises:
+            LimitReached: all others are in use, or in production.
+        """
+        while processes > 0 or bytes_ > 0:
+            slot = self._least_needed(wanted_by)
+            if slot is None:
+                raise self._no_room(wanted_by.model.version)
+            process = slot.idle.pop()
+            slot.processes -= 1
+            self._forget_unused(slot)
+            processes, bytes_ = processes - 1, bytes_ - self._memory[process]
+            await self._end(process)
+
+    def _least_needed(self, wanted_by: _Slot) -> _Slot | None:
+        pinned = {key for key in self._in_production.values() if key in self._slots}
+        wants = ModelKey.of(wanted_by.model) in pinned
+        unused = [key for key, slot in self._slots.items() if slot.idle and slot is not wanted_by]
+        others = [key for key in unused if key not in pinned] + [key for key in unused if key in pinned and wants]
+        return self._slots[others[0]] if others else None
+
+    def _no_room(self, version: ModelVersion) -> LimitReached:
+        used = f"{self.processes - 1} of {self._max_processes} processes, {self.memory_bytes >> 20:,} MiB"
+        fix = "retry later, or raise MODELWARD_SCORING_PROCESSES or MODELWARD_SCORING_MEMORY_MB"
+        message = f"there is no room to load {version}: {used} are in use; {fix}"
+        return LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_memory")
+
+    async def _predict(
+        self, slot: _Slot, process: WarmModel, columns: Columns, field: str, seconds: float | None
+    ) -> tuple[Run, float]:
+        begin = time.monotonic()
+        try:
+            return await process.predict(columns, field, seconds)
+        finally:
+            taken = time.monotonic() - begin
+            slot.mean_seconds += WEIGHT * (taken - slot.mean_seconds)
+            await self._free(slot, process)
+
+    async def _free(self, slot: _Slot, process: WarmModel) -> None:
+        """Give a process back for the next call; one that has ended leaves its place."""
+        if process.has_ended:
+            slot.processes -= 1
+            self._memory.pop(process, None)
+            self._forget_unused(slot)
+        else:
+            self._memory[process] = process.memory_bytes
+            slot.idle.append(process)
+        await _notify(slot)
+
+    def _forget_unused(self, slot: _Slot) -> None:
+        if not slot.processes and not slot.waiting:
+            self._slots.pop(ModelKey.of(slot.model), None)
+
+    async def _end(self, process: WarmModel) -> None:
+        self._memory.pop(process, None)
+        with suppress(ModelFailed):
+            await process.end()
+
+    async def _to_its_end(self, work: Awaitable[Value]) -> Value:
+        task = asyncio.ensure_future(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # It may have no awaiter left.
+        return await asyncio.shield(task)
+
+
+def _check_waiting(slot: _Slot, seconds: float | None) -> None:
+    """Refuse a call that would wait too long.
+
+    Raises:
+        LimitReached: too many calls wait, or its time would not suffice.
+    """
+    version = slot.model.version
+    if slot.waiting >= MAX_WAITING:
+        message = f"{MAX_WAITING} calls wait for {version}; retry later"
+        raise LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_queue")
+    expected = slot.expected_seconds()
+    if seconds is not None and expected > seconds:
+        message = f"{version} would answer in about {expected:.3g} s, but the call has {seconds:.3g} s left"
+        raise LimitReached(message, retry_seconds=expected, limit="scoring_queue")
+
+
+async def _notify(slot: _Slot) -> None:
+    async with slot.freed:
+        slot.freed.notify_all()
