@@ -63,6 +63,7 @@ from modelward_server.runtime.warm_up import warm_up
 from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.visible import hide
 from modelward_server.scoring.pool import ModelPool
+from modelward_server.scoring.warming import Warming
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
@@ -238,7 +239,8 @@ class App:
         limits = Limits(
             settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle, settings.trusted_types
         )
-        self._trials = TrialTask(self.ledger, self.blobs, limits, self.mirror.wake)
+        self._add_scoring_service(limits)
+        self._trials = TrialTask(self.ledger, self.blobs, limits, self.mirror.wake, self._prepare)
         self.background.start("trials", self._trials.run)
         self._comparisons = ComparisonService(self._unit_of_work, self.blobs, limits, settings.dask_scheduler)
         self._add_lifecycle_service()
@@ -247,7 +249,6 @@ class App:
             ComparisonServicer(self._unit_of_work, self._sources, self._comparisons, self._trials), self._server
         )
         self._add_retraining_service()
-        self._add_scoring_service(limits)
         self._add_standard_services()
 
     def _add_lifecycle_service(self) -> None:
@@ -285,8 +286,11 @@ class App:
         settings = self._settings
         size = settings.scoring_processes, settings.scoring_memory_mb * MIB
         self.scoring = ModelPool(limits, self.blobs.verified, *size) if settings.scoring_processes else None
-        servicer = ScoringServicer(self._unit_of_work, self.scoring, allow_pickle=settings.allow_pickle)
+        allow_pickle = settings.allow_pickle
+        servicer = ScoringServicer(self._unit_of_work, self.scoring, allow_pickle=allow_pickle)
         add_ScoringServiceServicer_to_server(servicer, self._server)
+        warming = Warming(self._unit_of_work, self.scoring, allow_pickle=allow_pickle) if self.scoring else None
+        self._prepare = warming.before_production if warming else None
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

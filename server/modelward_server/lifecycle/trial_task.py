@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -50,9 +50,23 @@ class TrialTask:
     """Tries pending versions, one after the other, the oldest first.
 
     Of all servers, only one tries a version at a time. A server that dies leaves its claim, which ends by itself.
+
+    Args:
+        ledger, blobs: where the versions are.
+        limits: of their processes.
+        on_conclusion: called after each trial.
+        prepare: makes a version that was tried ready for production, before whoever waits for it goes on.
     """
 
-    def __init__(self, ledger: Ledger, blobs: BlobStore, limits: Limits, on_conclusion: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: BlobStore,
+        limits: Limits,
+        on_conclusion: Callable[[], None],
+        prepare: Callable[[VersionRef], Awaitable[None]] | None = None,
+    ) -> None:
+        self._prepare = prepare
         self._ledger = ledger
         self._blobs = blobs
         self._on_conclusion = on_conclusion
@@ -101,6 +115,8 @@ class TrialTask:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), min(left, WAIT_POLL_SECONDS))
             trial = await in_own_thread(self._read, ref)
+        if self._prepare and trial.result is TrialResult.USABLE:
+            await self._prepare(ref)
 
     def _request(self, ref: VersionRef) -> Trial:
         if (trial := self._read(ref)).result is not TrialResult.NOT_TRIED:

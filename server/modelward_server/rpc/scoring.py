@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ from modelward.shared.convert.common import stage_from_proto, time_from_proto
 from modelward.v1 import scoring_pb2 as pb
 from modelward.v1.scoring_pb2_grpc import ScoringServiceServicer
 from modelward_server.lifecycle.resolve import Selector
+from modelward_server.rpc.answer_cache import keep
 from modelward_server.rpc.datasets import join_batches, typed_columns
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.scoring_answers import scores_to_proto
@@ -23,6 +25,7 @@ from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
 from modelward_server.scoring.selection import ChosenVersions, choose
 from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
+from modelward_server.storage.commit_counter import State
 
 SMALL_BYTES = 64 << 10
 """Size up to which a table is decoded on the event loop: a thread would take longer."""
@@ -39,6 +42,7 @@ class ScoringServicer(ScoringServiceServicer):
         self._unit_of_work = unit_of_work
         self._pool = pool
         self._allow_pickle = allow_pickle
+        self._chosen: dict[tuple[str, bytes], tuple[State | None, ChosenVersions]] = {}
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         pool = self._offered()
@@ -69,14 +73,21 @@ class ScoringServicer(ScoringServiceServicer):
         return self._pool
 
     async def _choose(self, pool: ModelPool, model: str, options: pb.ScoringOptions) -> ChosenVersions:
-        selectors = [_selector(one) for one in options.versions]
+        state, key = self._unit_of_work.ledger.state(), (model, options.SerializeToString(deterministic=True))
+        known = self._chosen.get(key)
+        if known is not None and state is not None and known[0] == state:
+            return known[1]
         as_of = time_from_proto(options.as_of) if options.HasField("as_of") else None
-        chosen = await self._unit_of_work.read(
-            lambda session: choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle), urgent=True
-        )
+        chosen = await self._read(model, [_selector(one) for one in options.versions], as_of)
+        keep(self._chosen, key, (state, chosen))
         if as_of is None and (production := chosen.in_production):
             pool.pin(model, production)
         return chosen
+
+    async def _read(self, model: str, selectors: Sequence[Selector], as_of: datetime | None) -> ChosenVersions:
+        return await self._unit_of_work.read(
+            lambda session: choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle), urgent=True
+        )
 
     async def _columns(self, request: pb.ScoreRequest) -> Columns:
         if request.WhichOneof("rows") == "arrow_ipc":

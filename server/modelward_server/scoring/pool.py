@@ -118,11 +118,15 @@ class ModelPool:
         """
         slot = self._slot(model)
         if not slot.processes:
-            await self._free(slot, await self._next_process(slot))
+            await self._free(slot, await self._to_its_end(self._next_process(slot)))
 
     def pin(self, model: str, loaded: LoadedModel) -> None:
         """Note which version of a model is in production: it is ended only for others that are."""
         self._in_production[model] = ModelKey.of(loaded)
+
+    def serves(self, model: str) -> bool:
+        """Return whether the version of a model that is in production was scored here."""
+        return model in self._in_production
 
     async def close(self) -> None:
         """End all processes."""

@@ -1,0 +1,170 @@
+"""Processes that keep models loaded: they fail alone, they are shared, and there is room for so many."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from modelward import AsyncClient, errors
+from modelward_server.settings import Settings
+from tests.support import obedient_models as told
+from tests.support.running_server import RunningServer
+
+REFERENCE = pd.DataFrame({"order": np.zeros(50), "value": np.arange(50.0)})
+FAILURES = {
+    told.RAISE: "raised ValueError: as it was told",
+    told.EXIT: "ended its process with status 7",
+    told.HANG: "was stopped after 5 s",
+    told.ALLOCATE: "memory",
+    told.NONSENSE: "one number per row|of shape",
+    told.HUGE: "predicted infinity or more than",
+}
+
+
+def rows(order: int, size: int = 3) -> pd.DataFrame:
+    return pd.DataFrame({"order": float(order), "value": np.arange(float(size))})
+
+
+async def obedient(scorer: AsyncClient, folder: Path) -> str:
+    name = f"spx-{uuid4().hex[:8]}"
+    version = await scorer.register(name, told.obedient_model(folder), reference=REFERENCE)
+    await scorer.promote(version, to="staging")
+    await scorer.promote(version, to="production")
+    return name
+
+
+async def linear(scorer: AsyncClient, slope: float, name: str = "") -> str:
+    name = name or f"spx-{uuid4().hex[:8]}"
+    model = LinearRegression().fit(REFERENCE, slope * REFERENCE.value)
+    version = await scorer.register(name, model, reference=REFERENCE)
+    await scorer.promote(version, to="staging")
+    await scorer.promote(version, to="production")
+    return name
+
+
+@pytest.mark.parametrize("order", FAILURES)
+async def test_a_call_that_fails_affects_no_other(scorer: AsyncClient, folder: Path, order: int) -> None:
+    name = await obedient(scorer, folder)
+    assert (await scorer.score(name, rows(told.ANSWER))).predictions.tolist() == [0.0, 1.0, 2.0]
+    calls = [scorer.score(name, rows(one)) for one in (told.ANSWER, order, told.ANSWER, told.ANSWER)]
+    first, failed, *others = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(failed, errors.ModelFailed)
+    with pytest.raises(errors.ModelFailed, match=FAILURES[order]):
+        raise failed
+    for one in (first, *others):
+        assert not isinstance(one, BaseException), one
+        assert one.predictions.tolist() == [0.0, 1.0, 2.0]
+
+
+async def test_a_call_that_overruns_its_deadline_ends_its_process(scorer: AsyncClient, folder: Path) -> None:
+    name = await obedient(scorer, folder)
+    await scorer.score(name, rows(told.ANSWER))
+    with pytest.raises((errors.DeadlineExceeded, errors.ModelFailed)):
+        await scorer.score(name, rows(told.HANG), timeout=1.0)
+    assert (await scorer.score(name, rows(told.ANSWER), timeout=60.0)).predictions.tolist() == [0.0, 1.0, 2.0]
+
+
+async def test_calls_that_are_given_up_leave_the_process_to_others(scorer: AsyncClient, folder: Path) -> None:
+    name = await obedient(scorer, folder)
+    await scorer.score(name, rows(told.ANSWER))
+    given_up = [asyncio.create_task(scorer.score(name, rows(told.ANSWER, 1000))) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    for one in given_up[::2]:
+        one.cancel()
+    ended = await asyncio.gather(*given_up, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) or len(one.predictions) == 1000 for one in ended)  # type: ignore[union-attr]
+    assert (await scorer.score(name, rows(told.ANSWER))).predictions.tolist() == [0.0, 1.0, 2.0]
+
+
+async def test_processes_that_are_killed_are_replaced(scorer: AsyncClient, scoring_server: RunningServer) -> None:
+    name = await linear(scorer, 2.0)
+    for _ in range(5):
+        await scorer.score(name, rows(0))
+        for process in _model_processes():
+            os.kill(process, signal.SIGKILL)
+        answers = await asyncio.gather(*(scorer.score(name, rows(0)) for _ in range(4)), return_exceptions=True)
+        for one in answers:
+            if isinstance(one, BaseException):
+                assert isinstance(one, errors.ModelFailed), one
+            else:
+                np.testing.assert_allclose(one.predictions, [0.0, 2.0, 4.0], atol=1e-9)
+
+
+def _model_processes() -> list[int]:
+    """Return the processes whose parents were forked by the fork servers: each has one supervisor."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], text=True, capture_output=True, check=True).stdout
+    lines = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    forked = {int(pid): int(parent) for pid, parent, args in lines if "modelward_server.sandbox.fork_server" in args}
+    return [pid for pid, parent in forked.items() if parent in forked and forked.get(parent) in forked]
+
+
+async def test_there_is_room_for_so_many_models(tmp_path: Path) -> None:
+    settings = Settings(port=0, data_dir=tmp_path / "data", scoring_processes=2)
+    running = await asyncio.to_thread(RunningServer, settings)
+    async with AsyncClient(running.target) as scorer:
+        first, second = await linear(scorer, 1.0), await linear(scorer, 2.0)
+        other = await scorer.register(first, LinearRegression().fit(REFERENCE, 5 * REFERENCE.value))
+        for _ in range(3):
+            for name, version, slope in ((first, None, 1.0), (first, other.version, 5.0)):
+                found = await scorer.score(name, rows(0), version=version)
+                np.testing.assert_allclose(found.predictions, slope * np.arange(3), atol=1e-9)
+        await scorer.score(second, rows(0))  # In place of the version that is not in production.
+        with pytest.raises(errors.LimitReached, match="there is no room to load") as refused:
+            await scorer.score(first, rows(0), version=other.version, timeout=5)
+        assert refused.value.retry_seconds == 1.0
+        third = await linear(scorer, 3.0)
+        np.testing.assert_allclose((await scorer.score(third, rows(0))).predictions, 3 * np.arange(3), atol=1e-9)
+    await asyncio.to_thread(running.stop)
+
+
+async def test_memory_is_bounded_for_all_models_together(tmp_path: Path) -> None:
+    settings = Settings(port=0, data_dir=tmp_path / "data", scoring_processes=8, scoring_memory_mb=64)
+    running = await asyncio.to_thread(RunningServer, settings)
+    async with AsyncClient(running.target) as scorer:
+        large = LinearRegression().fit(REFERENCE, REFERENCE.value)
+        large.more_ = RNG.normal(size=10_000_000)
+        version = await scorer.register("large", large)
+        with pytest.raises(errors.LimitReached, match="MODELWARD_SCORING_MEMORY_MB"):
+            await scorer.score("large", rows(0), version=version.version, timeout=20)
+        name = await linear(scorer, 2.0)
+        assert len((await scorer.score(name, rows(0))).predictions) == 3
+    await asyncio.to_thread(running.stop)
+
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("moves", [40])
+async def test_every_answer_is_of_the_version_that_it_names(scorer: AsyncClient, moves: int) -> None:
+    name = await linear(scorer, 1.0)
+    await linear(scorer, 2.0, name)
+    done = asyncio.Event()
+
+    async def scores() -> int:
+        number = 0
+        while not done.is_set():
+            found = await scorer.score(name, rows(0))
+            np.testing.assert_allclose(found.predictions, found.version.version * np.arange(3), atol=1e-9)
+            number += 1
+        return number
+
+    async def promotes() -> None:
+        try:
+            for move in range(moves):
+                if move % 2:
+                    await scorer.rollback(name, reason="back")
+                else:
+                    await scorer.promote(f"{name}/{1 + move // 2 % 2}", to="staging")
+                    await scorer.promote(f"{name}/{1 + move // 2 % 2}", to="production")
+        finally:
+            done.set()
+
+    *numbers, _ = await asyncio.gather(*(scores() for _ in range(4)), promotes())
+    assert min(numbers) > 0

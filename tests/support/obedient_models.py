@@ -1,0 +1,43 @@
+"""A pickled model that does what the first value of its rows tells it to, as a defective one may."""
+
+import pickle
+from pathlib import Path
+
+ANSWER, RAISE, EXIT, HANG, ALLOCATE, NONSENSE, HUGE = range(7)
+"""What the first value of the first row means: 0 is to answer with the sum of each row."""
+
+SOURCE = """
+import os, time
+import numpy as np
+
+def predict(self, rows):
+    rows = np.asarray(rows)
+    told = int(rows[0, 0])
+    if told == 1:
+        raise ValueError("as it was told")
+    if told == 2:
+        os._exit(7)
+    if told == 3:
+        time.sleep(600)
+    if told == 4:
+        return np.ones(1 << 40)
+    if told == 5:
+        return np.zeros(len(rows) + 1)
+    if told == 6:
+        return np.full(len(rows), 1e300)
+    return rows.sum(axis=1)
+
+made = type("Obedient", (), {"predict": predict})()
+"""
+
+
+class _Made:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, (f"(lambda names: (exec({SOURCE!r}, names), names['made'])[1])(dict())",)
+
+
+def obedient_model(folder: Path) -> Path:
+    """Return the file of the pickled model."""
+    path = folder / "model.pkl"
+    path.write_bytes(pickle.dumps(_Made()))
+    return path
