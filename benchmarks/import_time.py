@@ -2,9 +2,10 @@
 
     python benchmarks/import_time.py [--runs 15] [--before TREE]
 
-Each figure is that of fresh processes, one of each kind in turn, from the program's first line to its last. The client
-resolves once at a server that this script starts. With --before the same is measured of another tree, such as a
-`git worktree` of an earlier commit.
+Each figure is that of fresh processes, one of each kind in turn, from the program's first line to its last: the median
+by the clock, and the median, the least and the most of the processor's time, which other load distorts less and of
+which the ratio is. The client resolves once at a server that this script starts. With --before the same is measured of
+another tree, such as a `git worktree` of an earlier commit.
 """
 
 import argparse
@@ -33,12 +34,24 @@ PROGRAMS = {
     "import modelward": "import modelward",
     "import modelward, and a Client": "import modelward; modelward.Client('{target}')",
     "the same, and resolve": "import modelward; modelward.Client('{target}').resolve('momentum')",
-    "modelward --help": "import sys; sys.argv[1:] = ['--help']\nfrom modelward.cli.commands import cli; {quietly}",
-    "modelward <TAB>": "import os; os.environ.update({completion}); from modelward.cli.commands import cli; {quietly}",
+    "modelward --help": "import sys; sys.argv[1:] = ['--help']\n{command}",
+    "modelward <TAB>": "import os; os.environ.update({completion})\n{command}",
 }
 COMPLETION = {"_MODELWARD_COMPLETE": "bash_complete", "COMP_WORDS": "modelward ", "COMP_CWORD": "1"}
-QUIETLY = "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): "
-QUIETLY += "cli(prog_name='modelward')"
+COMMAND = """
+import contextlib
+from modelward.cli.commands import cli
+with contextlib.suppress(SystemExit):
+    cli(prog_name="modelward")
+"""
+TIMED = """
+import sys, time
+begun, used = time.perf_counter(), time.process_time()
+{code}
+print(time.perf_counter() - begun, time.process_time() - used, file=sys.stderr)
+"""
+Took = dict[tuple[str, str], list[tuple[float, float]]]
+"""The seconds by the clock and of the processor of each process, for each program and tree."""
 
 
 def main() -> None:
@@ -52,24 +65,28 @@ def main() -> None:
     _print(took)
 
 
-def _measured(trees: Mapping[str, Path], target: str, runs: int) -> dict[tuple[str, str], list[float]]:
+def _measured(trees: Mapping[str, Path], target: str, runs: int) -> Took:
     """Return the seconds of each program in each tree; the first round, which may compile modules, is not counted."""
     kinds = [(name, tree) for name in PROGRAMS for tree in trees if name != PEER or tree == "now"]
-    took: dict[tuple[str, str], list[float]] = {kind: [] for kind in kinds}
+    took: Took = {kind: [] for kind in kinds}
     for _ in range(runs + 1):
         for name, tree in kinds:
             took[name, tree].append(_seconds(PROGRAMS[name], trees[tree], target))
     return {kind: seconds[1:] for kind, seconds in took.items()}
 
 
-def _seconds(program: str, tree: Path, target: str) -> float:
-    """Run a program in a process of its own and return what it took, without the start of Python."""
-    code = program.format(target=target, completion=COMPLETION, quietly=QUIETLY)
-    timed = f"import time; begun = time.perf_counter()\n{code}\nprint(time.perf_counter() - begun)"
+def _seconds(program: str, tree: Path, target: str) -> tuple[float, float]:
+    """Run a program in a process of its own and return its time by the clock and that of the processor.
+
+    The start of Python is not part of it.
+    """
+    code = program.format(target=target, completion=COMPLETION, command=COMMAND)
+    timed = TIMED.format(code=code)
     done = subprocess.run(
         [sys.executable, "-c", timed], env=_environment(tree), capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
+    elapsed, processor = map(float, done.stderr.split())
+    return elapsed, processor
 
 
 def _environment(tree: Path) -> dict[str, str]:
@@ -120,14 +137,15 @@ def _free_port() -> int:
         return port
 
 
-def _print(took: Mapping[tuple[str, str], list[float]]) -> None:
-    table = Table("milliseconds", "tree", "median", "least", "most", f"of {PEER}")
-    peer = statistics.median(took[PEER, "now"])
+def _print(took: Took) -> None:
+    table = Table("milliseconds", "tree", "clock", "processor", "least", "most", f"times {PEER}")
+    peer = statistics.median(used for _, used in took[PEER, "now"])
     for (name, tree), seconds in took.items():
-        median = statistics.median(seconds)
-        figures = (f"{1000 * figure:.0f}" for figure in (median, min(seconds), max(seconds)))
-        table.add_row(name.replace("[", r"\["), tree, *figures, f"{median / peer:.2f} ×")
-    Console().print(table, f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        clock, processor = zip(*seconds, strict=True)
+        median = statistics.median(processor)
+        figures = (statistics.median(clock), median, min(processor), max(processor))
+        table.add_row(name, tree, *(f"{1000 * figure:.0f}" for figure in figures), f"{median / peer:.2f}")
+    Console(width=100).print(table, f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":
