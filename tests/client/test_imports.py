@@ -41,6 +41,17 @@ def test_a_record_brings_no_client() -> None:
     assert [name for name in loaded if name.endswith("sync.client")] == []
 
 
+def test_a_client_brings_no_stub_of_a_service_that_it_has_not_called() -> None:
+    loaded = said("import sys, modelward; modelward.Client('127.0.0.1:1'); print(*sys.modules)")
+    assert [name for name in loaded if name.endswith("_pb2_grpc")] == []
+
+
+def test_help_brings_no_client() -> None:
+    program = "import sys; from modelward.cli.commands import MODULES, load_command\n"
+    loaded = said(program + "[load_command(name) for name in MODULES]; print(*sys.modules)")
+    assert [name for name in loaded if name.endswith("sync.client")] == []
+
+
 def test_every_public_name_is_that_of_its_module() -> None:
     assert set(modelward.__all__) == {*DEFINED_IN, "__version__"}
     for name, module in DEFINED_IN.items():
