@@ -32,7 +32,7 @@ from modelward import Client
 
 FEATURES = 20
 UNACKNOWLEDGED = 512
-ALONE = 60
+ALONE = 30
 """How many adds wait for each other."""
 PEER = "/benchmark/Stream"
 TICKS = os.sysconf("SC_CLK_TCK")
