@@ -79,25 +79,27 @@ class Detector:
 
     def _ranks(self, cells: Ints, ties: Floats) -> Floats:
         """Count some rows, one after the other, and return the ranks of each feature's level and of its distance from
-        the median, from 0 to 1, shape (rows, 2, features)."""
+        the median, from 0 to 1, shape (rows, features, 2)."""
         middle = self.counts.shape[1] // 2
         folded = self.counts[:, middle:] + self.counts[:, middle - 1 :: -1]
         outward = np.where(cells >= middle, cells - middle, middle - 1 - cells)
         total = self.counts.sum(axis=1) + np.arange(1, len(cells) + 1)[:, None]
         ranks = [_broken(self.counts, cells, ties[:, 0]), _broken(folded, outward, ties[:, 1])]
-        np.add.at(self.counts, (np.arange(cells.shape[1]), cells), 1)
-        return np.asarray(np.stack(ranks, axis=1) / total[:, None])
+        places = cells + self.counts.shape[1] * np.arange(cells.shape[1])
+        self.counts += np.bincount(places.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
+        return np.stack([rank / total for rank in ranks], axis=2)
 
     def _bet(self, ranks: Floats) -> None:
         """Bet on rows one after the other."""
         rows, shape = len(ranks), self.capital.shape
-        gains = 1 + BETS * (ranks.transpose(0, 2, 1)[..., None] - 0.5)
+        gains = 1 + BETS * (ranks[..., None] - 0.5)
         capitals = np.empty((rows, shape[0] * shape[1], shape[2]))
         before, staked = self.capital.reshape(capitals.shape[1:]), np.empty(capitals.shape[1:])
         for gain, after in zip(gains.reshape(capitals.shape), capitals, strict=True):
             np.dot(before, JUMPS, staked)
             before = np.multiply(staked, gain, after)
-        self.peak = max(self.peak, float(capitals.sum(axis=2).mean(axis=1).max()))
+        averages = capitals.reshape(rows, -1).sum(axis=1) / capitals.shape[1]
+        self.peak = max(self.peak, float(averages.max()))
         self.capital = np.minimum(before, MAX_CAPITAL).reshape(shape)
 
 
@@ -114,7 +116,7 @@ def _broken(counts: Floats, cells: Ints, ties: Floats) -> Floats:
         cells: their cells, at most `BLOCK_ROWS` rows, shape (rows, features).
         ties: shape (rows, features).
     """
-    own, ordered = np.arange(len(counts)), np.ascontiguousarray(cells.T.astype(np.int16))
+    own, ordered = np.arange(len(counts)), np.ascontiguousarray(cells.T.astype(np.min_scalar_type(counts.shape[1])))
     rows, columns = ordered[:, :, None], ordered[:, None, :]
     same = counts[own, cells] + _number_before(rows == columns).T
     below = counts.cumsum(axis=1)[own, cells] + _number_before(rows >= columns).T
@@ -130,9 +132,10 @@ def _number_before(holds: NDArray[np.bool_]) -> Ints:
         holds: shape (features, rows, rows).
     """
     features, rows, _ = holds.shape
-    padded = np.zeros((features, rows, BLOCK_ROWS), np.bool_)
-    np.logical_and(holds, SO_FAR[:rows, :rows], out=padded[:, :, :rows])
-    return np.asarray(np.bitwise_count(np.packbits(padded, axis=2).view(np.uint64)[:, :, 0]), np.int64)
+    if rows < BLOCK_ROWS:
+        holds = np.concatenate([holds, np.zeros((features, rows, BLOCK_ROWS - rows), np.bool_)], axis=2)
+    holds &= SO_FAR[:rows]
+    return np.asarray(np.bitwise_count(np.packbits(holds, axis=2).view(np.uint64)[:, :, 0]), np.int64)
 
 
 def to_bytes(detector: Detector) -> bytes:
