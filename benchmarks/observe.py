@@ -69,7 +69,7 @@ def _measure(folder: Path, sizes: list[int], adds: int) -> None:
     with running([sys.executable, __file__, "--peer-server", str(peer_port)]), running(command) as server:
         target = f"127.0.0.1:{port}"
         with grpc.insecure_channel(target) as channel:
-            grpc.channel_ready_future(channel).result(timeout=60)
+            grpc.channel_ready_future(channel).result(timeout=300)
         with Client(target, timeout=60) as client:
             (folder / "model.bin").write_bytes(b"model")
             client.register("spx", folder / "model.bin", reference=_rows(1_000))
