@@ -66,8 +66,9 @@ def _normalized_ranks(feature: Feature, values: Any) -> Floats:
         return np.full(len(values), 0.5)
     values = feature.read(values.astype(np.float64))
     known = np.concatenate(([0], feature.cumulative))
-    both = [known[np.searchsorted(feature.values, values, side)] for side in ("left", "right")]
-    return np.where(np.isnan(values), 0.5, (both[0] + both[1]) / (2 * feature.present))
+    left = np.searchsorted(feature.values, values)
+    right = left + (feature.values[np.minimum(left, len(feature.values) - 1)] == values)
+    return np.where(np.isnan(values), 0.5, (known[left] + known[right]) / (2 * feature.present))
 
 
 def _category_ranks(feature: CategoryProfile, values: Any) -> Floats:
