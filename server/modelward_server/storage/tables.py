@@ -121,7 +121,8 @@ class VersionRow(Base):
             sqlite_where=text("stage = 'production'"),
             postgresql_where=text("stage = 'production'"),
         ),
-        Index("ledger_versions_by_stage", "stage", "model", "version"),
+        Index("ledger_versions_newest_first", "model", text("version DESC")),
+        Index("ledger_versions_by_stage", "stage", "model", text("version DESC")),
         Index(
             "ledger_versions_to_try",
             "created_at",
