@@ -69,6 +69,15 @@ class ModelRow(Base):
     halted_at: Mapped[datetime | None] = mapped_column(default=None)
     revision: Mapped[int] = mapped_column(default=1)
 
+    __table_args__ = (
+        Index(
+            "ledger_models_halted",
+            "name",
+            sqlite_where=text("halted_at IS NOT NULL"),
+            postgresql_where=text("halted_at IS NOT NULL"),
+        ),
+    )
+
 
 class VersionRow(Base):
     __tablename__ = "ledger_versions"
@@ -120,6 +129,12 @@ class VersionRow(Base):
             unique=True,
             sqlite_where=text("stage = 'production'"),
             postgresql_where=text("stage = 'production'"),
+        ),
+        Index(
+            "ledger_versions_unusable",
+            "model",
+            sqlite_where=text("stage = 'production' AND trial_result = 'unusable'"),
+            postgresql_where=text("stage = 'production' AND trial_result = 'unusable'"),
         ),
         Index("ledger_versions_newest_first", "model", text("version DESC")),
         Index("ledger_versions_by_stage", "stage", "model", text("version DESC")),
