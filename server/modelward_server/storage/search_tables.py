@@ -7,7 +7,7 @@ changes those, only by the functions of this module.
 import hashlib
 from collections.abc import Mapping
 
-from sqlalchemy import Index, String, bindparam, delete, insert, text
+from sqlalchemy import Index, String, bindparam, delete, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from modelward_server.storage.tables import Base, ModelRow, Name, VersionRow
@@ -31,7 +31,7 @@ class VersionTagRow(Base):
     key: Mapped[str] = mapped_column(Name, primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
 
-    __table_args__ = (Index("ledger_version_tags_by_value", "key", "digest", "model", text("version DESC")),)
+    __table_args__ = (Index("ledger_version_tags_by_value", "key", "digest", "model", version.desc()),)
 
 
 class VersionMetricRow(Base):

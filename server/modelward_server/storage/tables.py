@@ -132,12 +132,14 @@ class VersionRow(Base):
         ),
         Index(
             "ledger_versions_unusable",
+            "trial_result",
+            "stage",
             "model",
             sqlite_where=text("stage = 'production' AND trial_result = 'unusable'"),
             postgresql_where=text("stage = 'production' AND trial_result = 'unusable'"),
         ),
-        Index("ledger_versions_newest_first", "model", text("version DESC")),
-        Index("ledger_versions_by_stage", "stage", "model", text("version DESC")),
+        Index("ledger_versions_newest_first", "model", version.desc()),
+        Index("ledger_versions_by_stage", "stage", "model", version.desc()),
         Index(
             "ledger_versions_to_try",
             "created_at",

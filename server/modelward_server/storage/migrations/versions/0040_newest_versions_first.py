@@ -18,8 +18,8 @@ UNUSABLE = sa.text("stage = 'production' AND trial_result = 'unusable'")
 def upgrade() -> None:
     op.create_index("ledger_versions_newest_first", "ledger_versions", ["model", NEWEST_FIRST])
     _replace([NEWEST_FIRST])
-    _add_partial("ledger_models_halted", "ledger_models", "name", HALTED)
-    _add_partial("ledger_versions_unusable", "ledger_versions", "model", UNUSABLE)
+    _add_partial("ledger_models_halted", "ledger_models", ["name"], HALTED)
+    _add_partial("ledger_versions_unusable", "ledger_versions", ["trial_result", "stage", "model"], UNUSABLE)
 
 
 def downgrade() -> None:
@@ -29,8 +29,8 @@ def downgrade() -> None:
     op.drop_index("ledger_versions_newest_first", "ledger_versions")
 
 
-def _add_partial(name: str, table: str, column: str, where: sa.TextClause) -> None:
-    op.create_index(name, table, [column], sqlite_where=where, postgresql_where=where)
+def _add_partial(name: str, table: str, columns: list[str], where: sa.TextClause) -> None:
+    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
 
 
 def _replace(last: list[str | sa.TextClause]) -> None:
