@@ -28,8 +28,8 @@ class Ready(NamedTuple):
 
 
 @contextmanager
-def bare_server(port: int, ready: Ready, processes: int) -> Iterator[Callable[[], None]]:
-    """Run the server in processes that share a port, and yield what tells them to write."""
+def bare_server(port: int, ready: Ready, processes: int) -> Iterator[tuple[Callable[[], None], list[int]]]:
+    """Run the server in processes that share a port; yield what tells them to write, and their ids."""
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(processes)]
     servers = [context.Process(target=_run, args=(port, ready, pipe)) for _, pipe in pipes]
@@ -38,7 +38,7 @@ def bare_server(port: int, ready: Ready, processes: int) -> Iterator[Callable[[]
     try:
         for own, _ in pipes:
             own.recv()  # It listens.
-        yield lambda: _tell([own for own, _ in pipes])
+        yield lambda: _tell([own for own, _ in pipes]), [server.pid for server in servers if server.pid]
     finally:
         for server in servers:
             server.terminate()

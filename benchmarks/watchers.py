@@ -20,10 +20,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import grpc
+import psutil
 from bare_streams import Ready, bare_server
 from grpc import aio
 from resolve import MODEL, _free_port, _measure_mlflow, _running
@@ -43,6 +46,16 @@ OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 REQUEST = pb.WatchModelsRequest(models=[MODEL])
 
 
+@dataclass(frozen=True)
+class Round:
+    """How one change arrived."""
+
+    waits: list[float]
+    """Milliseconds from the call, or the signal, to the arrival at each engine."""
+    used: float
+    """Milliseconds of processor time that the servers took until the last arrival."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--engines", type=int, default=1000)
@@ -56,20 +69,22 @@ def main() -> None:
         polling = _measure_mlflow(Path(folder, "mlflow"), 4.0)[32].rate if asked.polling else None
         ours, bare = _measure(Path(folder, "modelward"), asked)
     title = f"a promotion reaches {asked.engines:,} engines, {asked.processes} server processes"
-    table = Table("", "p50 ms", "p99 ms", "last ms", title=title)
+    table = Table("", "p50 ms", "p99 ms", "last ms", "server's processor ms", title=title)
     if polling:
         waits = (asked.engines / polling * share * 1000 for share in (0.5, 0.99, 1))
         table.add_row(f"polling MLflow at {polling:,.0f}/s", *(f"{wait:,.0f}" for wait in waits))
-    for name, waits in (("bare grpc.aio", bare), ("watching Modelward", ours)):
-        table.add_row(name, *(f"{wait:,.1f}" for wait in _shown(waits)))
-    p50, p99, _ = (own / peer for own, peer in zip(_shown(ours), _shown(bare), strict=True))
-    Console().print(table, f"ratio p50 {p50:.2f}, p99 {p99:.2f}, load average {os.getloadavg()[0]:.1f}")
+    for name, rounds in (("bare grpc.aio", bare), ("watching Modelward", ours)):
+        table.add_row(name, *(f"{figure:,.1f}" for figure in _shown(rounds)))
+    ratios = (own / peer for own, peer in zip(_shown(ours), _shown(bare), strict=True))
+    table.add_row("ratio", *(f"{ratio:.2f}" for ratio in ratios))
+    Console().print(table, f"load average {os.getloadavg()[0]:.1f}")
 
 
-def _shown(rounds: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """Return the 50th and 99th percentile over all rounds, and the median of each round's last."""
-    cuts = statistics.quantiles([wait for waits in rounds for wait in waits], n=100)
-    return cuts[49], cuts[98], statistics.median(map(max, rounds))
+def _shown(rounds: Sequence[Round]) -> tuple[float, float, float, float]:
+    """Return the 50th and 99th percentile over all rounds, and the medians of the last and of the processor's time."""
+    cuts = statistics.quantiles([wait for one in rounds for wait in one.waits], n=100)
+    last, used = (max(one.waits) for one in rounds), (one.used for one in rounds)
+    return cuts[49], cuts[98], statistics.median(last), statistics.median(used)
 
 
 def _allow_files() -> None:
@@ -78,22 +93,26 @@ def _allow_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _measure(folder: Path, asked: argparse.Namespace) -> tuple[list[list[float]], list[list[float]]]:
-    """Return the milliseconds from each promotion, and from each signal of the peer, to its arrival at each engine."""
+def _measure(folder: Path, asked: argparse.Namespace) -> tuple[list[Round], list[Round]]:
+    """Return how each promotion, and each signal of the peer, arrived."""
     port, peer = _free_port(), _free_port()
     flags = ["--port", str(port), "--data-dir", str(folder), "--processes", str(asked.processes)]
     database = ["--database-url", asked.database_url] if asked.database_url else []
     command = [sys.executable, "-m", "modelward", "serve", *flags, *database]
     targets = (f"127.0.0.1:{port}", f"127.0.0.1:{peer}")
-    with _running(command), grpc.insecure_channel(targets[0]) as channel, Client(targets[0], timeout=60) as client:
+    with (
+        _running(command) as own,
+        grpc.insecure_channel(targets[0]) as channel,
+        Client(targets[0], timeout=60) as client,
+    ):
         grpc.channel_ready_future(channel).result(60)
         ready, versions = _recorded(client, channel, folder, asked.promotions)
-        with bare_server(peer, ready, asked.processes) as tell, _watching(targets, asked.engines) as watchers:
+        with bare_server(peer, ready, asked.processes) as (tell, others), _watching(targets, asked.engines) as watchers:
             ours, bare = [], []
             for version in versions:
                 client.promote(version, to="staging")
-                ours.append(_timed(lambda version=version: client.promote(version, to="production"), watchers))  # type: ignore[misc]
-                bare.append(_timed(tell, watchers))
+                ours.append(_timed(partial(client.promote, version, to="production"), watchers, [own]))
+                bare.append(_timed(tell, watchers, others))
             return ours, bare
 
 
@@ -113,12 +132,20 @@ def _recorded(client: Client, channel: grpc.Channel, folder: Path, promotions: i
     return ready, versions[2:]
 
 
-def _timed(change: Callable[[], object], watchers: list[Connection]) -> list[float]:
-    """Change something when all is quiet, and return the milliseconds until each engine knows."""
+def _timed(change: Callable[[], object], watchers: list[Connection], servers: list[int]) -> Round:
+    """Change something when all is quiet, and wait until each engine knows."""
     time.sleep(QUIET_SECONDS)
-    begun = time.monotonic()
+    used, begun = _used(servers), time.monotonic()
     change()
-    return [(arrived - begun) * 1000 for watcher in watchers for arrived in watcher.recv()]
+    arrivals = [arrived for watcher in watchers for arrived in watcher.recv()]
+    return Round([(arrived - begun) * 1000 for arrived in arrivals], (_used(servers) - used) * 1000)
+
+
+def _used(servers: list[int]) -> float:
+    """Return the seconds of processor time that processes and their children have taken."""
+    roots = [psutil.Process(pid) for pid in servers]
+    times = [one.cpu_times() for root in roots for one in (root, *root.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 @contextmanager
