@@ -38,6 +38,7 @@ METRICS = {"accuracy": 0.57, "auc": 0.61, "sharpe": 1.2}
 TAGS = {"asset": "SPX", "desk": "index"}
 MODEL = Model(NAME, "Direction of the S&P 500", {}, NOW, NOW, 1, 0, None, "r1")
 WARM_UP = 3
+START_SECONDS = 180
 
 
 def main() -> None:
@@ -182,7 +183,7 @@ def _register(folder: Path, versions: int) -> tuple[float, float]:
     target, data = f"127.0.0.1:{port}", folder / "data"
     command = [sys.executable, "-m", "modelward", "serve", "--port", str(port), "--data-dir", str(data)]
     with _running(command), grpc.insecure_channel(target) as channel, Client(target, timeout=60) as client:
-        grpc.channel_ready_future(channel).result(60)
+        grpc.channel_ready_future(channel).result(START_SECONDS)
         _shown(data, client.register(NAME, file))
         begun = time.perf_counter()
         for _ in range(versions):

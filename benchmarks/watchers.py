@@ -39,6 +39,7 @@ from modelward.v1.common_pb2 import STAGE_PRODUCTION
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 
 PROCESSES = 2
+START_SECONDS = 180
 QUIET_SECONDS = 2.0
 """The pause before each promotion, in which MLflow is shown the one before."""
 OPENED_AT_ONCE = 50
@@ -105,7 +106,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> tuple[list[Round], list
         grpc.insecure_channel(targets[0]) as channel,
         Client(targets[0], timeout=60) as client,
     ):
-        grpc.channel_ready_future(channel).result(60)
+        grpc.channel_ready_future(channel).result(START_SECONDS)
         ready, versions = _recorded(client, channel, folder, asked.promotions)
         with bare_server(peer, ready, asked.processes) as (tell, others), _watching(targets, asked.engines) as watchers:
             ours, bare = [], []
