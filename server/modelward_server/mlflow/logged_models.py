@@ -87,7 +87,7 @@ class LoggedModels:
 
 def _is_complete(logged: Any, version: ModelVersion) -> bool:
     """Return whether a logged model has all files of a version."""
-    return logged.tags.get(DIGEST_TAG) == version.digest and logged.status == "READY"
+    return bool(logged.tags.get(DIGEST_TAG) == version.digest and logged.status == "READY")
 
 
 def id_of_source(registered: Any) -> str:
