@@ -230,14 +230,7 @@ def test_new_version_takes_one_call_for_each_kind_of_fact(
 ) -> None:
     mirror.sync(_version(1, model=model.name), model, files, [])
     calls: Counter[str] = Counter()
-    names = (
-        "log_batch",
-        "log_model_artifacts",
-        "set_logged_model_tags",
-        "get_run",
-        "search_logged_models",
-        "search_model_versions",
-    )
+    names = ("log_batch", "log_model_artifacts", "set_logged_model_tags", "get_run", "search_logged_models")
     for name in names:
         monkeypatch.setattr(mirror._client, name, _counted(getattr(mirror._client, name), calls, name))
     points = [MetricPoint(1, "accuracy", 0.57, NOW, 0)]

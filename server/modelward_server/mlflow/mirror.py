@@ -79,8 +79,7 @@ class MlflowMirror:
             aliases = self._show_model(model)
             known = self._find_run(experiment_id, version)
             run = known or self._create_run(experiment_id, version)
-            # An interrupted call made the run first: a version without one was not registered either.
-            registered = self._registered(version) if known or version.mlflow_version else None
+            registered = self._registered(version)
             run_id = run.info.run_id
             if registered:  # It has its files; those of an imported one are where MLflow had them before.
                 logged = models.own(id_of_source(registered), version)
