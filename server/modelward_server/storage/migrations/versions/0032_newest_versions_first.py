@@ -7,7 +7,7 @@ models and unusable versions are few, and were found by reading all models and a
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0040"
+revision = "0032"
 down_revision = "0031"
 
 NEWEST_FIRST = sa.text("version DESC")
