@@ -12,6 +12,7 @@ import numpy as np
 
 from modelward_server.statistics import panel_segments
 from modelward_server.statistics.block_length import optimal_block_lengths
+from modelward_server.statistics.block_rows import rows_in_blocks
 from modelward_server.statistics.distances import Floats, Ints
 from modelward_server.statistics.null_distribution import (
     REPLICATES,
@@ -136,20 +137,9 @@ class StationaryBootstrap:
             yield following.take(self._first[part] if block <= 1 else self._in_blocks(part, block))
 
     def _in_blocks(self, part: slice, block: float) -> Ints:
-        """Return the row numbers of some segments, which count on after the reference's last row.
-
-        Each block's start and first row are packed into one number that increases with the start, so that the greatest
-        so far is that of the current block.
-        """
-        length = self._first.shape[1]
-        position = np.arange(length)
-        shift = (self._rows + length).bit_length()
-        packed = (position << shift) + (self._first[part] - position + length)
-        packed *= self._ends[part] < 1 / mean_block_length(block, self._rows)
-        np.maximum.accumulate(packed, axis=1, out=packed)
-        packed &= (1 << shift) - 1
-        packed += position - length
-        return np.asarray(packed)
+        """Return the row numbers of some segments, which count on after the reference's last row."""
+        begins = self._ends[part] < 1 / mean_block_length(block, self._rows)
+        return rows_in_blocks(self._first[part], begins, self._rows)
 
 
 class NullEstimator:
