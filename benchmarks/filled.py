@@ -121,6 +121,8 @@ def _version(store: Store, model: int, version: int) -> dict[str, Any]:
         "created_at": at,
         "updated_at": at,
         "stage_since": at,
+        "trial_result": "usable",  # Else a promotion waits for a trial, of files that are not there.
+        "tried_at": at,
         "mirror_wanted": 1,
         "mirror_done": 1,
     }

@@ -129,12 +129,13 @@ def _keep_asking(ask: Callable[[], object], seconds: float, took: list[float]) -
 
 
 @contextmanager
-def _running(command: list[str]) -> Iterator[None]:
+def _running(command: list[str]) -> Iterator[int]:
+    """Run a command, and yield its process id."""
     environment = {**os.environ, **AT_ITS_BEST}
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet) as process:
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
 

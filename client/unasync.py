@@ -25,7 +25,6 @@ REPLACEMENTS = [
     (r"\bimport asyncio\b", "import time"),
     (r"\baio\.(insecure_channel|secure_channel|Channel|Unary|Stream)", r"grpc.\1"),
     (r"from grpc import aio\n", ""),
-    (r"(?m)^if TYPE_CHECKING:.*\n(    from modelward\.v1\..*\n)+", ""),
     (r"\b(\w+Service)AsyncStub\b", r"\1Stub"),
     (r"\bmodelward\._async\b", "modelward._sync"),
     (r"\b__aenter__\b", "__enter__"),

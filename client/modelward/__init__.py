@@ -2,165 +2,173 @@
 
 `Client` and `AsyncClient` provide every operation. Results are frozen dataclasses; exceptions are defined in
 `modelward.errors`.
+
+Importing the package imports none of its modules; each is imported when one of its names is first used.
 """
 
-from modelward._async.client import AsyncClient
-from modelward._sync.client import Client
-from modelward.abtest import (
-    AbAction,
-    AbConclusion,
-    AbEstimate,
-    AbLook,
-    AbMetric,
-    AbNamespace,
-    AbOutcome,
-    AbTest,
-    AbTestResult,
-    AbTestState,
-    Assignment,
-    RecordedAbOutcomes,
-    Variant,
-    VariantResult,
-)
-from modelward.backtest import (
-    Backtest,
-    BacktestTrials,
-    Overfitting,
-    SelectionOverfitting,
-    SharpeHaircut,
-    ValidationFold,
-)
-from modelward.caller import Caller, Role
-from modelward.comparison import (
-    BatchBenchmark,
-    Comparison,
-    ComparisonProgress,
-    Conclusion,
-    CostCurve,
-    CostPoint,
-    CustomMetric,
-    DeflatedSharpe,
-    DurationEstimate,
-    Latency,
-    Metric,
-    MetricDifference,
-    MetricEstimate,
-    ModelBenchmark,
-    ModelKind,
-    ModelResult,
-    Resampling,
-    SegmentComparison,
-    SegmentResult,
-    SignificanceTest,
-    UndefinedMetric,
-    Verdict,
-)
-from modelward.drift import (
-    DriftPolicy,
-    DriftReport,
-    DriftThresholds,
-    FeatureDrift,
-    FeatureThresholds,
-    Histogram,
-    JointDrift,
-    Observed,
-    Outcome,
-    Performance,
-    RecordedOutcomes,
-    Reference,
-    ReferenceDistance,
-    ReferenceSegment,
-    SegmentDrift,
-    TimeWindow,
-)
-from modelward.errors import ModelwardError
-from modelward.folds import FoldComparison, FoldRow, FoldSummary
-from modelward.leaks import LeakCheck, LeakKind
-from modelward.lifecycle import (
-    AdoptedVersion,
-    ArtifactDeletion,
-    ArtifactFile,
-    AuditRecord,
-    AuditVerification,
-    EnginePeriod,
-    EngineStatus,
-    EventKind,
-    FreezeWindow,
-    GateResult,
-    Halt,
-    HaltResult,
-    JobChange,
-    LoadFailure,
-    MetricMargin,
-    MetricRange,
-    MlflowDifference,
-    Model,
-    ModelEvent,
-    ModelFormat,
-    ModelRollout,
-    ModelVersion,
-    PerformanceAlarm,
-    ProductionVersion,
-    PromotionPolicy,
-    Reconciliation,
-    Resolved,
-    RollbackResult,
-    Rollout,
-    RolloutState,
-    Stage,
-    TrainingWindow,
-    Transition,
-    TransitionResult,
-    Trial,
-    TrialResult,
-    VersionRef,
-)
-from modelward.overview import (
-    Attention,
-    AttentionKind,
-    DriftPoint,
-    EngineCounts,
-    ModelOverview,
-    Overview,
-    OverviewTotals,
-    Severity,
-)
-from modelward.paging import AsyncPager, Pager
-from modelward.retraining import (
-    AtSession,
-    Cron,
-    DriftEvidence,
-    DueModel,
-    DueReason,
-    EvaluationWindow,
-    Every,
-    FollowUp,
-    FollowUpAction,
-    FollowUpState,
-    Job,
-    JobFailure,
-    JobState,
-    OnDrift,
-    OnPerformance,
-    PerformanceEvidence,
-    PeriodicEvidence,
-    RequestEvidence,
-    RetrainingPolicy,
-    Schedule,
-    SessionChoice,
-)
-from modelward.schedules import (
-    CatchUp,
-    Firing,
-    FiringOutcome,
-    FiringRecord,
-    Overlap,
-    SchedulePolicy,
-    SchedulePreview,
-    ScheduleProblem,
-)
-from modelward.segments import ClosureSessions, SegmentAdjustment, TimeRange
-from modelward.system import Health, Replica, Setting, SystemInfo
+from typing import TYPE_CHECKING
+
+from modelward._public_names import DEFINED_IN, MODULES
+
+if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which tells `__getattr__` where each name is.
+    from modelward._async.client import AsyncClient
+    from modelward._sync.client import Client
+    from modelward.abtest import (
+        AbAction,
+        AbConclusion,
+        AbEstimate,
+        AbLook,
+        AbMetric,
+        AbNamespace,
+        AbOutcome,
+        AbTest,
+        AbTestResult,
+        AbTestState,
+        Assignment,
+        RecordedAbOutcomes,
+        Variant,
+        VariantResult,
+    )
+    from modelward.backtest import (
+        Backtest,
+        BacktestTrials,
+        Overfitting,
+        SelectionOverfitting,
+        SharpeHaircut,
+        ValidationFold,
+    )
+    from modelward.caller import Caller, Role
+    from modelward.comparison import (
+        BatchBenchmark,
+        Comparison,
+        ComparisonProgress,
+        Conclusion,
+        CostCurve,
+        CostPoint,
+        CustomMetric,
+        DeflatedSharpe,
+        DurationEstimate,
+        Latency,
+        Metric,
+        MetricDifference,
+        MetricEstimate,
+        ModelBenchmark,
+        ModelKind,
+        ModelResult,
+        Resampling,
+        SegmentComparison,
+        SegmentResult,
+        SignificanceTest,
+        UndefinedMetric,
+        Verdict,
+    )
+    from modelward.drift import (
+        DriftPolicy,
+        DriftReport,
+        DriftThresholds,
+        FeatureDrift,
+        FeatureThresholds,
+        Histogram,
+        JointDrift,
+        Observed,
+        Outcome,
+        Performance,
+        RecordedOutcomes,
+        Reference,
+        ReferenceDistance,
+        ReferenceSegment,
+        SegmentDrift,
+        TimeWindow,
+    )
+    from modelward.errors import ModelwardError
+    from modelward.folds import FoldComparison, FoldRow, FoldSummary
+    from modelward.leaks import LeakCheck, LeakKind
+    from modelward.lifecycle import (
+        AdoptedVersion,
+        ArtifactDeletion,
+        ArtifactFile,
+        AuditRecord,
+        AuditVerification,
+        EnginePeriod,
+        EngineStatus,
+        EventKind,
+        FreezeWindow,
+        GateResult,
+        Halt,
+        HaltResult,
+        JobChange,
+        LoadFailure,
+        MetricMargin,
+        MetricRange,
+        MlflowDifference,
+        Model,
+        ModelEvent,
+        ModelFormat,
+        ModelRollout,
+        ModelVersion,
+        PerformanceAlarm,
+        ProductionVersion,
+        PromotionPolicy,
+        Reconciliation,
+        Resolved,
+        RollbackResult,
+        Rollout,
+        RolloutState,
+        Stage,
+        TrainingWindow,
+        Transition,
+        TransitionResult,
+        Trial,
+        TrialResult,
+        VersionRef,
+    )
+    from modelward.overview import (
+        Attention,
+        AttentionKind,
+        DriftPoint,
+        EngineCounts,
+        ModelOverview,
+        Overview,
+        OverviewTotals,
+        Severity,
+    )
+    from modelward.paging import AsyncPager, Pager
+    from modelward.retraining import (
+        AtSession,
+        Cron,
+        DriftEvidence,
+        DueModel,
+        DueReason,
+        EvaluationWindow,
+        Every,
+        FollowUp,
+        FollowUpAction,
+        FollowUpState,
+        Job,
+        JobFailure,
+        JobState,
+        OnDrift,
+        OnPerformance,
+        PerformanceEvidence,
+        PeriodicEvidence,
+        RequestEvidence,
+        RetrainingPolicy,
+        Schedule,
+        SessionChoice,
+    )
+    from modelward.schedules import (
+        CatchUp,
+        Firing,
+        FiringOutcome,
+        FiringRecord,
+        Overlap,
+        SchedulePolicy,
+        SchedulePreview,
+        ScheduleProblem,
+    )
+    from modelward.scoring import Scores
+    from modelward.segments import ClosureSessions, SegmentAdjustment, TimeRange
+    from modelward.system import Health, Replica, Setting, SystemInfo
 
 __version__ = "0.1.0"
 """The release: that of the client, the server and the contract, which are released together."""
@@ -292,6 +300,7 @@ __all__ = [
     "SchedulePolicy",
     "SchedulePreview",
     "ScheduleProblem",
+    "Scores",
     "SegmentAdjustment",
     "SegmentComparison",
     "SegmentDrift",
@@ -319,3 +328,18 @@ __all__ = [
     "VersionRef",
     "__version__",
 ]
+
+if not TYPE_CHECKING:  # Type checkers would take every name for one that exists.
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name in MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in DEFINED_IN:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(DEFINED_IN[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *DEFINED_IN, *MODULES})

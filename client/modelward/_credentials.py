@@ -3,13 +3,15 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import grpc
 
 from modelward.errors import FieldViolation, InvalidField
-from modelward.shared.profiles import Profile
 from modelward.shared.targets import is_loopback
+
+if TYPE_CHECKING:  # Profiles are those of the command.
+    from modelward.shared.profiles import Profile
 
 
 class Proof(TypedDict):
@@ -19,7 +21,7 @@ class Proof(TypedDict):
     token: str | Callable[[], str] | None
 
 
-def proof_from_environment(profile: Profile) -> Proof:
+def proof_from_environment(profile: "Profile") -> Proof:
     """Return the credentials from `MODELWARD_CA`, with `MODELWARD_CERT` and `MODELWARD_KEY` for mutual TLS.
 
     The token is in `MODELWARD_TOKEN`, because others could read it from a command line. Without a CA the connection is

@@ -248,7 +248,7 @@ def test_what_was_acknowledged_survives_a_kill(
 def _watched(reference: Any, normalized_ranks: Any) -> float:
     detector = Detector(reference)
     for number, part in enumerate(np.array_split(normalized_ranks, 4)):
-        detector.update(part, number)
+        detector.update([(part, number)])
         detector = from_bytes(to_bytes(detector))
     return detector.evidence
 

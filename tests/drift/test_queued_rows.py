@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelward import AsyncClient, Client
 from modelward._async.observe_queue import PAUSE_SECONDS
+from modelward._observed_batches import QueuedBatch, to_requests
+from modelward.data import INLINE_BYTES
 from modelward.drift import DriftReport, Observed
 from modelward.errors import DeadlineExceeded, InvalidField, ReferenceNotFound, Unavailable
 from modelward.v1 import drift_pb2 as pb
@@ -101,6 +104,34 @@ async def test_a_batch_that_is_refused_is_left_out_and_told_and_the_others_are_s
     assert (await queued.flush()).acknowledged == 9
     again = await client.observe(version, sender="engine", rows=50)
     assert again.acknowledged == 9
+
+
+async def test_rows_are_those_that_were_added_whatever_the_caller_does_with_its_arrays(
+    client: AsyncClient, version: str
+) -> None:
+    queued, waiting = await observe(client, version, "queued", 64), await observe(client, version, "waiting", 0)
+    reused, seen = {"ret": np.empty(7)}, []
+    for batch in batches(20):
+        reused["ret"][:] = batch["ret"]
+        seen.append(await queued.add(reused))
+        await waiting.add(batch)
+    reused["ret"][:] = np.nan
+    reports = await queued.flush()
+    assert reports.acknowledged == 20
+    kept = [report async for report in client.list_drift_reports(version.partition("/")[0])]
+    queued_scores, scores = ([one.score for one in kept if one.label.startswith(who)] for who in ("queued", "waiting"))
+    assert queued_scores == scores
+    assert len(scores) == 2
+
+
+def test_batches_of_the_same_columns_share_a_message() -> None:
+    at = Timestamp()
+    numbers, text = {"a": np.ones(2)}, {"a": np.array(["x", None], object)}
+    truths, large = {"a": np.array([True, None], object)}, {"a": np.ones(INLINE_BYTES // 8)}
+    tables = [*[numbers] * 300, text, text, truths, numbers, large, large]
+    sent = list(to_requests([QueuedBatch(pb.ObserveHeader(), table, at) for table in tables], 5))
+    assert [one.batches.first_number or one.batch.number for one in sent] == [5, 261, 305, 307, 308, 309, 310]
+    assert [len(one.batches.rows) for one in sent] == [256, 44, 2, 0, 0, 0, 0]
 
 
 async def test_a_reference_that_is_not_there_ends_the_sending_and_leaves_nothing_out(

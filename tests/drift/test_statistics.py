@@ -18,6 +18,7 @@ from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
 from modelward_server.drift.sample import LiveSample, count_live
 from modelward_server.statistics.distances import (
+    SINGLY,
     js_divergence,
     kl_divergence,
     ks_statistic,
@@ -106,6 +107,17 @@ def test_exact_p_values_of_several_features_are_those_of_each() -> None:
     assert exact_ks_p_values(reference, live).tolist() == each
 
 
+@pytest.mark.parametrize("rows", [25, 60])
+def test_exact_p_values_are_computed_once_for_each_statistic(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(6)
+    reference, live = random.normal(size=60), random.normal(0.7, 1, rows)
+    first = _compare(reference, live)
+    assert first.ks_p_value == pytest.approx(stats.ks_2samp(live, reference, method="exact").pvalue, rel=1e-12)
+    monkeypatch.setattr("modelward_server.drift.exact_sample.exact_ks_p_values", None)  # A call would fail.
+    again = _compare(np.exp(reference), np.exp(live))
+    assert (again.ks, again.ks_p_value, again.ks_method) == (first.ks, first.ks_p_value, "exact")
+
+
 @settings(max_examples=examples(25))
 @given(
     arrays(float, st.integers(1, 60), elements=finite | few_values),
@@ -113,7 +125,7 @@ def test_exact_p_values_of_several_features_are_those_of_each() -> None:
 )
 def test_few_and_many_live_values_have_the_same_statistic(some: Any, many: Any) -> None:
     """They are examined one by one, or in intervals of the reference's values."""
-    many = np.repeat(many, 600 // len(many) + 1)
+    many = np.repeat(many, SINGLY // len(many) + 1)
     (few, rows), (values, counts) = (np.unique(side, return_counts=True) for side in (some, many))
     forth = ks_statistic(few, rows.cumsum(), np.sort(many))
     assert ks_statistic(values, counts.cumsum(), np.sort(some)) == pytest.approx(forth, abs=1e-12)

@@ -10,7 +10,7 @@ from modelward import Client
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.interceptors import chain
+from modelward_server.interceptors import unread
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
@@ -35,7 +35,7 @@ def test_download_that_nobody_reads_is_let_go(
     with Client(server.target, timeout=PATIENCE_SECONDS) as client:
         version = client.register(name, tmp_path / "model.bin")
     blob = server.app.blobs.path(version.files[0].sha256)
-    monkeypatch.setattr(chain, "MAX_UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr(unread, "MAX_UNREAD_SECONDS", 0.5)
     with grpc.insecure_channel(server.target) as channel:
         ref = common_pb2.ModelVersionRef(model=name, version=1)
         call = LifecycleServiceStub(channel).DownloadArtifact(pb.DownloadArtifactRequest(version=ref))

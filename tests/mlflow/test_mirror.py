@@ -3,6 +3,8 @@
 import hashlib
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
 from modelward.drift import Reference
+from modelward_server.mlflow import run_data
 from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.mlflow.details import Details, MetricPoint, ShownDrift
 from modelward_server.mlflow.mirror import MlflowMirror
@@ -116,7 +119,17 @@ def test_sync_twice_is_sync_once(uri: str, mirror: MlflowMirror, model: Model, f
     assert len(client.get_metric_history(first.run_id, "accuracy")) == 1
 
 
-@pytest.mark.parametrize("step", ["log_model_artifacts", "finalize_logged_model", "log_batch", "create_model_version"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "log_model_artifacts",
+        "log_outputs",
+        "finalize_logged_model",
+        "log_batch",
+        "set_terminated",
+        "create_model_version",
+    ],
+)
 def test_sync_that_broke_off_is_finished_by_the_next_one(
     uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +223,51 @@ def test_details_are_shown_once(uri: str, mirror: MlflowMirror, model: Model, fi
     ]
     assert len(client.get_metric_history(shown.run_id, "modelward.drift_score")) == 1
     assert run.data.tags["modelward.drift"] == "drift detected, score 0.31 (report report-1, 2026-03-02 14:31 UTC)"
+
+
+def test_new_version_takes_one_call_for_each_kind_of_fact(
+    mirror: MlflowMirror, model: Model, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.sync(_version(1, model=model.name), model, files, [])
+    calls: Counter[str] = Counter()
+    names = ("log_batch", "log_model_artifacts", "set_logged_model_tags", "get_run", "search_logged_models")
+    for name in names:
+        monkeypatch.setattr(mirror._client, name, _counted(getattr(mirror._client, name), calls, name))
+    points = [MetricPoint(1, "accuracy", 0.57, NOW, 0)]
+    mirror.sync(_version(2, model=model.name), model, files, [], details=Details(points_after=lambda _: points))
+    assert calls == {"log_batch": 1, "log_model_artifacts": 1}
+
+
+def _counted(method: Callable[..., Any], calls: Counter[str], name: str) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        calls[name] += 1
+        return method(*args, **options)
+
+    return call
+
+
+def test_more_values_than_fit_a_batch_are_complete_after_a_break(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_data, "MAX_BATCH", 10)
+    version = _version(1, model=model.name, metrics={"accuracy": -19.0})
+    points = [MetricPoint(i + 1, "accuracy", float(-i), NOW, i) for i in range(20)]
+    details = Details(points_after=lambda shown: [point for point in points if point.id > shown])
+
+    log_batch = mirror._client.log_batch
+
+    def log_only_metrics(run_id: str, metrics: object, params: object = (), tags: object = ()) -> None:
+        if tags:
+            raise OSError("broke off")
+        log_batch(run_id, metrics)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mirror._client, "log_batch", log_only_metrics)
+        with pytest.raises(errors.StoreUnavailable, match="broke off"):
+            mirror.sync(version, model, files, [], details=details)
+    shown = mirror.sync(version, model, files, [], details=details)
+    history = _client(uri).get_metric_history(shown.run_id, "accuracy")
+    assert [one.step for one in history if one.value <= -1] == list(range(1, 20))
 
 
 def test_run_that_somebody_deleted_comes_back_as_the_same_version(

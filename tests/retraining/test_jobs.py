@@ -284,7 +284,7 @@ async def test_what_is_due_follows_the_clock_without_a_change(lone: AsyncClient)
     await lone.create_model("spx")
     await lone.request_retraining("spx")
     await lone.lease_job(holder="trainer-1", lease=timedelta(seconds=3))
-    states = []
+    states: list[JobState | None] = []
     while not states or states[-1] is JobState.LEASED:
         states += [due.job_state async for due in lone.list_due()]
     assert states[0] is JobState.LEASED

@@ -110,7 +110,11 @@ def test_only_a_change_that_has_written_lets_the_others_run_again(ledger: Ledger
     runs: list[str] = []
 
     def noted(name: str, change: Callable[[Session], str]) -> Callable[[Session], str]:
-        return lambda session: (runs.append(name), change(session))[1]
+        def run(session: Session) -> str:
+            runs.append(name)
+            return change(session)
+
+        return run
 
     def finds_nothing(session: Session) -> str:
         raise ModelNotFound(str(session.get(ModelRow, "nobody")))

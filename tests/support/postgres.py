@@ -37,13 +37,14 @@ class Postgres:
         url: the SQLAlchemy URL of the server, without a database.
     """
 
-    def __init__(self, bin_dir: Path, folder: Path) -> None:
+    def __init__(self, bin_dir: Path, folder: Path, *, fsync: bool = False) -> None:
         self._bin_dir, self._folder, self._port = bin_dir, folder, free_port()
+        self._fsync = "on" if fsync else "off"
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self._port}"
         _run(bin_dir / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D", folder / "data")
 
     def start(self) -> None:
-        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync={self._fsync}"
         self._control("-o", options, "-l", self._folder / "log", "start")
 
     def stop(self) -> None:
@@ -69,12 +70,12 @@ class Postgres:
 
 
 @contextmanager
-def controlled_postgres(bin_dir: Path) -> Iterator[Postgres]:
+def controlled_postgres(bin_dir: Path, *, fsync: bool = False) -> Iterator[Postgres]:
     """Run a cluster in a temporary folder."""
     with TemporaryDirectory(prefix="modelward-pg") as folder:
         if getpass.getuser() == "root":
             shutil.chown(folder, "postgres")
-        postgres = Postgres(bin_dir, Path(folder))
+        postgres = Postgres(bin_dir, Path(folder), fsync=fsync)
         postgres.start()
         try:
             yield postgres
@@ -83,9 +84,9 @@ def controlled_postgres(bin_dir: Path) -> Iterator[Postgres]:
 
 
 @contextmanager
-def running_postgres(bin_dir: Path) -> Iterator[str]:
+def running_postgres(bin_dir: Path, *, fsync: bool = False) -> Iterator[str]:
     """Run a cluster and give the SQLAlchemy URL of its server, without a database."""
-    with controlled_postgres(bin_dir) as postgres:
+    with controlled_postgres(bin_dir, fsync=fsync) as postgres:
         yield postgres.url
 
 

@@ -34,13 +34,8 @@ from modelward.shared.retry import (
     set_request_id,
 )
 from modelward.shared.targets import channel_target
-from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
-from modelward.v1.drift_pb2_grpc import DriftServiceStub
-from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
-from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
 
-if TYPE_CHECKING:  # The types of asynchronous stubs exist for type checkers only.
+if TYPE_CHECKING:  # Stubs are imported with the first call of their service.
     from modelward.v1.comparison_pb2_grpc import ComparisonServiceAsyncStub
     from modelward.v1.drift_pb2_grpc import DriftServiceAsyncStub
     from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceAsyncStub
@@ -107,26 +102,36 @@ class AsyncConnection:
 
     @property
     def _lifecycle(self) -> LifecycleServiceAsyncStub:
+        from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+
         stub: LifecycleServiceAsyncStub = self._channel.stub(LifecycleServiceStub)
         return stub
 
     @property
     def _drift(self) -> DriftServiceAsyncStub:
+        from modelward.v1.drift_pb2_grpc import DriftServiceStub
+
         stub: DriftServiceAsyncStub = self._channel.stub(DriftServiceStub)
         return stub
 
     @property
     def _comparison(self) -> ComparisonServiceAsyncStub:
+        from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+
         stub: ComparisonServiceAsyncStub = self._channel.stub(ComparisonServiceStub)
         return stub
 
     @property
     def _retraining(self) -> RetrainingServiceAsyncStub:
+        from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
+
         stub: RetrainingServiceAsyncStub = self._channel.stub(RetrainingServiceStub)
         return stub
 
     @property
     def _scoring(self) -> ScoringServiceAsyncStub:
+        from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
+
         stub: ScoringServiceAsyncStub = self._channel.stub(ScoringServiceStub)
         return stub
 

@@ -6,12 +6,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from modelward._arguments import checks_arguments
 from modelward._async.connection import AsyncConnection
 from modelward._async.drift import live_columns
-from modelward._async.observe_queue import AsyncObserveQueue, QueuedBatch
+from modelward._async.observe_queue import AsyncObserveQueue
 from modelward._coerce import AnyVersion, as_names, as_ref
-from modelward._row_keys import with_keys
+from modelward._observed_batches import QueuedBatch, to_requests
+from modelward._row_keys import KeyedTable, with_keys
 from modelward.drift import Observed
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto
@@ -87,9 +90,9 @@ class AsyncObserving(AsyncConnection):
         else:
             header.rows = rows
         observer = AsyncObserver(self, header)
-        await observer._send([])
+        await observer._send([], 1)
         if unacknowledged:
-            observer._queue = AsyncObserveQueue(observer._send_queued, unacknowledged, observer.acknowledged)
+            observer._queue = AsyncObserveQueue(observer._send, unacknowledged, observer.acknowledged)
         return observer
 
 
@@ -141,7 +144,7 @@ class AsyncObserver:
             InvalidField: a feature is missing, unknown or of another type, there is no row, or a time or group is
                 missing, of another kind or repeated.
         """
-        from modelward.data import named_columns, to_dataset
+        from modelward.data import named_columns
 
         header = self._header
         given = (header.time_column if time is None else time, header.group_column if group is None else group)
@@ -150,18 +153,25 @@ class AsyncObserver:
         columns, self._ignored = await live_columns(
             self._connection, version, header.reference, table.columns, ignored, self._ignored
         )
-        batch = pb.ObserveBatch(data=to_dataset(columns))
-        if seen_at is not None:
-            batch.seen_at.FromDatetime(seen_at)
-        header = pb.ObserveHeader()
-        header.CopyFrom(self._header)
-        header.time_column, header.group_column = table.time, table.group
+        at = Timestamp()
+        if seen_at is None:
+            at.GetCurrentTime()
+        else:
+            at.FromDatetime(seen_at)
+        batch = QueuedBatch(self._header_with(table), columns, at)
         if self._queue:
-            if not batch.HasField("seen_at"):
-                batch.seen_at.GetCurrentTime()
-            return await self._queue.put(QueuedBatch(header, batch), self._connection._seconds(timeout))
-        batch.number = self.acknowledged + 1
-        return await self._send([batch], timeout, header)
+            own = {name: values.copy() for name, values in columns.items()}  # The caller may change its arrays.
+            return await self._queue.put(batch._replace(columns=own), self._connection._seconds(timeout))
+        return await self._send([batch], self.acknowledged + 1, timeout)
+
+    def _header_with(self, table: KeyedTable) -> pb.ObserveHeader:
+        """Return the header with the columns of time and group of some rows."""
+        header = self._header
+        if (header.time_column, header.group_column) != (table.time, table.group):
+            header = pb.ObserveHeader()
+            header.CopyFrom(self._header)
+            header.time_column, header.group_column = table.time, table.group
+        return header
 
     async def flush(self, *, timeout: float | None = None) -> Observed:
         """Wait until all rows that were added are stored, and the windows that they closed are compared.
@@ -180,23 +190,11 @@ class AsyncObserver:
             return Observed(self.acknowledged)
         return await self._queue.flush(self._connection._seconds(timeout))
 
-    async def _send_queued(self, queued: Sequence[QueuedBatch], first: int) -> Observed:
-        """Send batches of one header; the server ignores those that it already has."""
-        for number, one in enumerate(queued, start=first):
-            one.batch.number = number
-        return await self._send([one.batch for one in queued], header=queued[0].header)
-
-    async def _send(
-        self,
-        batches: Sequence[pb.ObserveBatch],
-        timeout: float | None = None,
-        header: pb.ObserveHeader | None = None,
-    ) -> Observed:
-        """Send numbered batches; the server ignores those that it already has."""
-        parts = [
-            pb.ObserveRequest(header=header or self._header),
-            *(pb.ObserveRequest(batch=batch) for batch in batches),
-        ]
+    async def _send(self, batches: Sequence[QueuedBatch], first: int, timeout: float | None = None) -> Observed:
+        """Send batches of one header, of which the first has the number `first`; the server ignores those that it
+        already has."""
+        header = batches[0].header if batches else self._header
+        parts = [pb.ObserveRequest(header=header), *to_requests(batches, first)]
         observed = observed_from_proto(
             await self._connection._exchange(self._connection._drift.Observe, parts, timeout)
         )

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -34,11 +34,14 @@ from modelward.shared.retry import (
     set_request_id,
 )
 from modelward.shared.targets import channel_target
-from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
-from modelward.v1.drift_pb2_grpc import DriftServiceStub
-from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
-from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
+
+if TYPE_CHECKING:  # Stubs are imported with the first call of their service.
+    from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+    from modelward.v1.drift_pb2_grpc import DriftServiceStub
+    from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+    from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
+    from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
+
 
 DEFAULT_TARGET = "localhost:50061"
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -99,26 +102,36 @@ class Connection:
 
     @property
     def _lifecycle(self) -> LifecycleServiceStub:
+        from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+
         stub: LifecycleServiceStub = self._channel.stub(LifecycleServiceStub)
         return stub
 
     @property
     def _drift(self) -> DriftServiceStub:
+        from modelward.v1.drift_pb2_grpc import DriftServiceStub
+
         stub: DriftServiceStub = self._channel.stub(DriftServiceStub)
         return stub
 
     @property
     def _comparison(self) -> ComparisonServiceStub:
+        from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+
         stub: ComparisonServiceStub = self._channel.stub(ComparisonServiceStub)
         return stub
 
     @property
     def _retraining(self) -> RetrainingServiceStub:
+        from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
+
         stub: RetrainingServiceStub = self._channel.stub(RetrainingServiceStub)
         return stub
 
     @property
     def _scoring(self) -> ScoringServiceStub:
+        from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
+
         stub: ScoringServiceStub = self._channel.stub(ScoringServiceStub)
         return stub
 

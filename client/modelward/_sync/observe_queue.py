@@ -5,25 +5,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from modelward._follow import start_thread
 from modelward._monitor import Monitor
+from modelward._observed_batches import QueuedBatch
 from modelward.drift import Observed
 from modelward.errors import ConcurrentChange, DeadlineExceeded, InvalidField, LimitReached, ModelwardError, Unavailable
-from modelward.v1 import drift_pb2 as pb
 
 MAX_BATCHES = 256
 """Maximum number of batches of one call."""
 PAUSE_SECONDS = 1.0
 """Pause before batches are sent again, after the attempts of a call were in vain."""
-
-
-class QueuedBatch(NamedTuple):
-    """A batch, and the header of the call that sends it."""
-
-    header: pb.ObserveHeader
-    batch: pb.ObserveBatch
 
 
 class ObserveQueue:
@@ -100,9 +92,11 @@ class ObserveQueue:
         time.sleep(PAUSE_SECONDS)
 
     def _refused(self, group: Sequence[QueuedBatch], error: ModelwardError) -> None:
-        """Leave out a batch that was refused alone; of several, send one after the other to find it."""
-        if len(group) == 1:
-            self._monitor.change(partial(self._leave_out, error))
+        """Leave out the batch that was refused; if it is not known which, send one after the other to find it."""
+        number = int(error.metadata.get("batch", self._next_number - 1))
+        before = 0 if len(group) == 1 else number - self._next_number
+        if 0 <= before < len(group):
+            self._monitor.change(partial(self._leave_out, error, before))
         else:
             self._alone = len(group)
 
@@ -128,14 +122,19 @@ class ObserveQueue:
         return group
 
     def _stored(self, answer: Observed, sent: int) -> None:
-        for _ in range(sent):
-            self._waiting.popleft()
-        self._next_number += sent
-        self._alone = max(0, self._alone - sent)
+        self._forget(sent)
         self._trouble = None
         self._answers.append(answer)
 
-    def _leave_out(self, error: ModelwardError) -> None:
+    def _forget(self, stored: int) -> None:
+        for _ in range(stored):
+            self._waiting.popleft()
+        self._next_number += stored
+        self._alone = max(0, self._alone - stored)
+
+    def _leave_out(self, error: ModelwardError, before: int) -> None:
+        """Leave out a batch; the server has stored those before it."""
+        self._forget(before)
         self._waiting.popleft()
         self._alone = max(0, self._alone - 1)
         self._failures.append(error)

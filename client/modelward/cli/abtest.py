@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
+from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_tests
 from modelward.cli.drift import FORMATS, SAVE
@@ -19,6 +19,8 @@ from modelward.shared.figures import difference, p_equals, probability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from modelward import Client
 
 
 @click.group()
@@ -31,7 +33,7 @@ def ab() -> None:
 @click.option("--state", type=click.Choice([state.value for state in AbTestState]), help="Only tests in this state.")
 @limit(20)
 @remote
-def list_tests(client: Client, out: Output, model: str, state: str | None, limit: int) -> None:
+def list_tests(client: "Client", out: Output, model: str, state: str | None, limit: int) -> None:
     """List the A/B tests of MODEL, or of all models, the newest first."""
     out.rows(
         list(islice(client.list_ab_tests(model, state=AbTestState(state) if state else None), limit)),
@@ -52,7 +54,7 @@ def list_tests(client: Client, out: Output, model: str, state: str | None, limit
 @ab.command()
 @click.argument("test", shell_complete=complete_tests)
 @remote
-def show(client: Client, out: Output, test: str) -> None:
+def show(client: "Client", out: Output, test: str) -> None:
     """Show the current result of TEST."""
     ab_test, result = client.get_ab_test(test), client.ab_test_result(test)
     facts = {
@@ -104,7 +106,7 @@ def _figures(estimate: AbEstimate, test: AbTest, variant: str) -> list[object]:
 @SAVE
 @click.option("--open", "open_file", is_flag=True, help="Open the rendered file.")
 @remote
-def render_test(client: Client, out: Output, test: str, save: Path | None, open_file: bool) -> None:
+def render_test(client: "Client", out: Output, test: str, save: Path | None, open_file: bool) -> None:
     """Render the result of TEST as an HTML page or a PNG image.
 
     Without --save a page is written to the temporary folder and open_file.
@@ -130,7 +132,7 @@ def render_test(client: Client, out: Output, test: str, save: Path | None, open_
 @confirmed
 @remote
 def conclude(
-    client: Client, out: Output, test: str, winner: str, action: str, dry_run: bool, reason: str, confirm: Confirm
+    client: "Client", out: Output, test: str, winner: str, action: str, dry_run: bool, reason: str, confirm: Confirm
 ) -> None:
     """Conclude TEST: every unit gets the winner from now on."""
     if dry_run:

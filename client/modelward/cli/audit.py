@@ -1,14 +1,18 @@
 """Commands for the audit log."""
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
-from modelward import AuditRecord, AuditVerification, Client
+from modelward import AuditRecord, AuditVerification
 from modelward.cli.csv_output import print_csv
 from modelward.cli.output import Output, as_json, make_table
 from modelward.cli.remote import connected, remote
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 @click.group()
@@ -25,7 +29,7 @@ def audit() -> None:
     help="The hash of a record, obtained earlier and stored elsewhere.",
 )
 @remote
-def verify(client: Client, out: Output, expected_hash: str) -> None:
+def verify(client: "Client", out: Output, expected_hash: str) -> None:
     """Verify that no record was changed, removed or moved, and that all rows match the records.
 
     The exit code is 1 if the log is not intact.
@@ -61,7 +65,7 @@ def _verdict(verification: AuditVerification) -> Text:
     help="Lines of JSON, or CSV.  [default: json]",
 )
 @connected
-def export(client: Client, form: str) -> None:
+def export(client: "Client", form: str) -> None:
     """Export every record: as a line of JSON, or with --format csv as a row, with the same fields."""
     records = client.export_audit_log()
     if form == "csv":

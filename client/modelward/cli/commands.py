@@ -42,6 +42,7 @@ SECTIONS = {
         "drift": "drift",
         "reports": "drift",
         "report": "drift",
+        "score": "scoring",
         "performance": "performance",
         "compare": "comparison",
         "comparisons": "comparison",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
+from modelward import Comparison, Metric, ModelBenchmark, ModelResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.drift import SAVE, render_to
@@ -21,6 +21,8 @@ from modelward.shared.figures import difference, metric, percent, probability, s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from modelward import Client
 
 
 @click.command()
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 @SAVE
 @remote
 def compare(
-    client: Client,
+    client: "Client",
     out: Output,
     versions: tuple[str, ...],
     data: Path | str,
@@ -109,7 +111,7 @@ def compare(
 @IGNORE
 @remote
 def benchmark(
-    client: Client,
+    client: "Client",
     out: Output,
     versions: tuple[str, ...],
     data: Path,
@@ -146,7 +148,7 @@ def _timed(benchmarks: "list[ModelBenchmark]") -> "Iterator[list[object]]":
 @click.argument("model", default="", shell_complete=complete_models)
 @limit(20)
 @remote
-def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
+def comparisons(client: "Client", out: Output, model: str, limit: int) -> None:
     """List the comparisons of MODEL or of all, the newest first."""
     out.rows(
         list(islice(client.list_comparisons(model), limit)),
@@ -177,7 +179,7 @@ def _columns(data: Path, columns: "Mapping[str, str | None]", ignore: tuple[str,
     return {"X": table.drop_columns(sorted(names)), **found}
 
 
-def _compared(client: Client, versions: tuple[str, ...], **asked: Any) -> Comparison:
+def _compared(client: "Client", versions: tuple[str, ...], **asked: Any) -> Comparison:
     """Compare, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress

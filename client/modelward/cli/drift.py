@@ -3,12 +3,12 @@
 from itertools import islice
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.text import Text
 
-from modelward import Client, DriftReport, FeatureDrift, SegmentDrift
+from modelward import DriftReport, FeatureDrift, SegmentDrift
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, ParamType, limit, regimes
@@ -16,6 +16,9 @@ from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import is_csv, read_table
 from modelward.shared.figures import beside, p_equals, percent, probability, score, statistic
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 FORMATS: dict[str, Literal["html", "png"]] = {".html": "html", ".png": "png"}
 
@@ -50,7 +53,7 @@ SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Render the r
 @SAVE
 @remote
 def drift(
-    client: Client,
+    client: "Client",
     out: Output,
     version: str,
     data: Path,
@@ -93,7 +96,7 @@ def drift(
 @SAVE
 @click.option("--open", "open_file", is_flag=True, help="Open the rendered file.")
 @remote
-def report(client: Client, out: Output, report_id: str, save: Path | None, open_file: bool) -> None:
+def report(client: "Client", out: Output, report_id: str, save: Path | None, open_file: bool) -> None:
     """Render a drift report or a comparison to HTML or PNG.
 
     `drift`, `reports`, `compare` and `comparisons` print its id.
@@ -107,7 +110,7 @@ def report(client: Client, out: Output, report_id: str, save: Path | None, open_
         click.launch(str(path))
 
 
-def render_to(client: Client, report_id: str, path: Path) -> None:
+def render_to(client: "Client", report_id: str, path: Path) -> None:
     """Render a report in the format of the file's extension; the ids of comparisons are recognized by their prefix."""
     render = client.render_comparison if report_id.startswith("comparison-") else client.render_drift_report
     path.write_bytes(render(report_id, FORMATS[path.suffix.lower()]))
@@ -184,7 +187,7 @@ def _yes_or_no(drifted: bool) -> Cell:
 @click.argument("model", shell_complete=complete_models)
 @limit(20)
 @remote
-def reports(client: Client, out: Output, model: str, limit: int) -> None:
+def reports(client: "Client", out: Output, model: str, limit: int) -> None:
     """List the drift reports of MODEL, the newest first."""
     out.rows(
         list(islice(client.list_drift_reports(model), limit)),

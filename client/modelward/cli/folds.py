@@ -1,22 +1,26 @@
 """The command that sets fold tables side by side."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from modelward import Client, FoldComparison
+from modelward import FoldComparison
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_versions
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.shared.figures import difference, metric
 
+if TYPE_CHECKING:
+    from modelward import Client
+
 
 @click.command()
 @click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION...", shell_complete=complete_versions)
 @click.option("--baseline", metavar="MODEL/VERSION", help="Differences are from it; the first version by default.")
 @remote
-def folds(client: Client, out: Output, versions: tuple[str, ...], baseline: str | None) -> None:
+def folds(client: "Client", out: Output, versions: tuple[str, ...], baseline: str | None) -> None:
     """Show the fold tables of versions side by side."""
     found = client.compare_folds(versions, baseline=baseline)
     names = list(map(str, found.versions))

@@ -1,17 +1,20 @@
 """The command that checks a server's health."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from modelward import Client
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 @click.command()
 @remote
-def health(client: Client, out: Output) -> None:
+def health(client: "Client", out: Output) -> None:
     """Show the health of a server and its dependencies.
 
     These are the database and MLflow, the background tasks, and the confinement of models.

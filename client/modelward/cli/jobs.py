@@ -1,11 +1,11 @@
 """Commands for retraining jobs."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelward import Client, Job, JobState
+from modelward import Job, JobState
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_jobs, complete_models
 from modelward.cli.options import DRY_RUN, REASON
@@ -13,6 +13,9 @@ from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.cli.retraining import why
 from modelward.retraining import FollowUp, JobFailure
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 class JobsGroup(click.Group):
@@ -33,7 +36,7 @@ def jobs() -> None:
 @click.argument("model", default="", shell_complete=complete_models)
 @click.option("--queue", default="", metavar="NAME", help="Only jobs of this queue.")
 @remote
-def list_(client: Client, out: Output, model: str, queue: str) -> None:
+def list_(client: "Client", out: Output, model: str, queue: str) -> None:
     """List the retraining jobs of MODEL, or of all models."""
     out.rows(
         list(client.list_jobs(model, queue=queue)),
@@ -55,7 +58,7 @@ def list_(client: Client, out: Output, model: str, queue: str) -> None:
 @jobs.command()
 @click.argument("job_id", metavar="JOB", shell_complete=complete_jobs)
 @remote
-def show(client: Client, out: Output, job_id: str) -> None:
+def show(client: "Client", out: Output, job_id: str) -> None:
     """Show the details of a job."""
     job = client.get_job(job_id)
     out.record(job, _facts(job))
@@ -66,7 +69,7 @@ def show(client: Client, out: Output, job_id: str) -> None:
 @REASON
 @DRY_RUN
 @remote
-def request(client: Client, out: Output, model: str, reason: str, dry_run: bool) -> None:
+def request(client: "Client", out: Output, model: str, reason: str, dry_run: bool) -> None:
     """Request the retraining of MODEL now."""
     job = client.request_retraining(model, reason=reason, dry_run=dry_run)
     verb = "would be" if dry_run else "is"
@@ -76,7 +79,7 @@ def request(client: Client, out: Output, model: str, reason: str, dry_run: bool)
 @jobs.command()
 @click.argument("job_id", metavar="JOB", shell_complete=complete_jobs)
 @remote
-def retry(client: Client, out: Output, job_id: str) -> None:
+def retry(client: "Client", out: Output, job_id: str) -> None:
     """Retry a job that failed permanently."""
     job = client.retry_job(job_id)
     out.say(job, f"{job.job_id} waits in the queue {job.queue} for attempt {job.attempt + 1}")

@@ -3,11 +3,11 @@
 from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelward import Client, Model, ModelVersion, Trial, TrialResult
+from modelward import Model, ModelVersion, Trial, TrialResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_models_and_versions, complete_versions
 from modelward.cli.options import GROUP, IGNORE, TIME, Duration, Measurement, pairs, stages
@@ -18,6 +18,9 @@ from modelward.cli.trials import TRIALS, read_trials
 from modelward.shared.figures import metric
 from modelward.signature import Signature
 
+if TYPE_CHECKING:
+    from modelward import Client
+
 USABLE = {TrialResult.USABLE: "yes", TrialResult.UNUSABLE: "no", TrialResult.PENDING: "being tried"}
 """The words for what a trial found; others are their own word."""
 
@@ -27,7 +30,7 @@ USABLE = {TrialResult.USABLE: "yes", TrialResult.UNUSABLE: "no", TrialResult.PEN
 @stages("Only models with a version in this stage.")
 @pairs("--tag", "tags", "Only models with this tag.")
 @remote
-def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], tags: Any) -> None:
+def models(client: "Client", out: Output, prefix: str, stages: tuple[str, ...], tags: Any) -> None:
     """List the models."""
     out.rows(
         list(client.list_models(name_prefix=prefix, stages=stages, tags=dict(tags))),
@@ -50,7 +53,7 @@ def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], ta
 @stages("Only versions in this stage.")
 @pairs("--tag", "tags", "Only versions with this tag.")
 @remote
-def versions(client: Client, out: Output, model: str, stages: tuple[str, ...], tags: Any) -> None:
+def versions(client: "Client", out: Output, model: str, stages: tuple[str, ...], tags: Any) -> None:
     """List the versions of MODEL, the newest first."""
     out.rows(
         list(client.list_versions(model, stages=stages, tags=dict(tags))),
@@ -63,7 +66,7 @@ def versions(client: Client, out: Output, model: str, stages: tuple[str, ...], t
 @click.command()
 @click.argument("name", metavar="MODEL[/VERSION]", shell_complete=complete_models_and_versions)
 @remote
-def show(client: Client, out: Output, name: str) -> None:
+def show(client: "Client", out: Output, name: str) -> None:
     """Show the details of a model or a version."""
     if "/" in name:
         _show_version(out, client.get_version(name))
@@ -170,7 +173,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 @click.option("--horizon", type=Duration(), metavar="DURATION", help="How long after a row its label is known.")
 @remote
 def register(
-    client: Client,
+    client: "Client",
     out: Output,
     model: str,
     path: Path,
@@ -209,7 +212,7 @@ def register(
 @click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @remote
-def download(client: Client, out: Output, version: str, folder: Path) -> None:
+def download(client: "Client", out: Output, version: str, folder: Path) -> None:
     """Download the files of a version to DIR and verify each."""
     resolved = client.get_version(version)
     folder.mkdir(parents=True, exist_ok=True)  # Fail before any download if the folder cannot be created.

@@ -1,18 +1,23 @@
 """Commands for MLflow."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from modelward import AdoptedVersion, Client
+from modelward import AdoptedVersion
 from modelward.cli.completion import complete_models
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 @click.command()
 @click.argument("model", default="", shell_complete=complete_models)
 @click.option("--dry-run", is_flag=True, help="Only report the differences.")
 @remote
-def reconcile(client: Client, out: Output, model: str, dry_run: bool) -> None:
+def reconcile(client: "Client", out: Output, model: str, dry_run: bool) -> None:
     """Repair differences between MLflow and the registry."""
     reconciliation = client.reconcile_mlflow(model, dry_run=dry_run)
     out.rows(
@@ -28,7 +33,7 @@ def reconcile(client: Client, out: Output, model: str, dry_run: bool) -> None:
 @click.argument("model", default="", shell_complete=complete_models)
 @click.option("--dry-run", is_flag=True, help="Only report what would be adopted.")
 @remote
-def import_(client: Client, out: Output, model: str, dry_run: bool) -> None:
+def import_(client: "Client", out: Output, model: str, dry_run: bool) -> None:
     """Import versions from MLflow's registry, of MODEL or of all."""
     out.rows(
         client.import_mlflow(model, dry_run=dry_run),

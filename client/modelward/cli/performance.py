@@ -2,17 +2,21 @@
 
 from datetime import timedelta
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
-from modelward import Client, Performance
+from modelward import Performance
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_versions
 from modelward.cli.options import Duration, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.shared.figures import percent
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 @click.command()
@@ -29,7 +33,7 @@ from modelward.shared.figures import percent
 @limit(20)
 @remote
 def performance(
-    client: Client, out: Output, version: str, period: timedelta | None, horizon: timedelta | None, limit: int
+    client: "Client", out: Output, version: str, period: timedelta | None, horizon: timedelta | None, limit: int
 ) -> None:
     """List a version's performance by period, the newest first."""
     out.rows(

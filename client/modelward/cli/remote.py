@@ -3,11 +3,10 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelward import Client
 from modelward._contact import Unreachable
 from modelward._credentials import proof_from_environment
 from modelward._text import visible
@@ -16,6 +15,9 @@ from modelward.cli.profile_selection import PROFILE_OF_COMMAND, from_profile, se
 from modelward.cli.time_zone import select_zone
 from modelward.errors import DeadlineExceeded, GatesFailed, InvalidField, ModelwardError, Unavailable
 from modelward.shared.profiles import ProfileError
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 FORMATS = ("table", "json", "csv")
 DEFAULT_SERVER = "localhost:50061"
@@ -69,7 +71,7 @@ def connected(command: Command) -> Command:
     return run
 
 
-def client_of(options: Mapping[str, Any], timeout: float) -> Client:
+def client_of(options: Mapping[str, Any], timeout: float) -> "Client":
     """Return a client for the options of a command.
 
     Args:
@@ -79,7 +81,9 @@ def client_of(options: Mapping[str, Any], timeout: float) -> Client:
     return _client(options.get("server") or DEFAULT_SERVER, options.get("actor"), timeout)
 
 
-def _client(server: str, actor: str | None, timeout: float) -> Client:
+def _client(server: str, actor: str | None, timeout: float) -> "Client":
+    from modelward import Client  # Imported here, so that help and completion of commands do not wait for it.
+
     proof = proof_from_environment(selected_profile())
     try:
         return Client(server, actor=actor, timeout=timeout, **proof)
@@ -97,7 +101,7 @@ def remote(command: Command) -> Command:
     @connected
     @formatted
     @functools.wraps(command)
-    def run(out: Output, client: Client, *args: Any, **kwargs: Any) -> None:
+    def run(out: Output, client: "Client", *args: Any, **kwargs: Any) -> None:
         command(client, out, *args, **kwargs)
 
     return run

@@ -1,17 +1,21 @@
 """Commands for due models."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from modelward import Client
 from modelward.cli.cells import Cell
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.retraining import DueReason
 
+if TYPE_CHECKING:
+    from modelward import Client
+
 
 @click.command()
 @remote
-def due(client: Client, out: Output) -> None:
+def due(client: "Client", out: Output) -> None:
     """List the models that are due for retraining, with reasons."""
     out.rows(
         list(client.list_due()),

@@ -2,14 +2,13 @@
 
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelward import (
     AtSession,
     CatchUp,
-    Client,
     Cron,
     Every,
     FreezeWindow,
@@ -28,6 +27,9 @@ from modelward.cli.remote import remote
 from modelward.retraining import Trigger
 from modelward.shared.figures import duration
 
+if TYPE_CHECKING:
+    from modelward import Client
+
 MODEL = click.argument("model", default="", shell_complete=complete_models)
 SCHEDULE_ID = click.argument("schedule_id", metavar="SCHEDULE", shell_complete=complete_schedules)
 
@@ -37,7 +39,7 @@ def schedule() -> None:
     """Create, show, pause and resume retraining schedules."""
 
 
-def _list(client: Client, out: Output, model: str) -> None:
+def _list(client: "Client", out: Output, model: str) -> None:
     out.rows(
         list(client.list_schedules(model)),
         ["schedule", "model", "paused", "description"],
@@ -50,7 +52,7 @@ def _list(client: Client, out: Output, model: str) -> None:
 @click.command()
 @MODEL
 @remote
-def schedules(client: Client, out: Output, model: str) -> None:
+def schedules(client: "Client", out: Output, model: str) -> None:
     """List the retraining schedules of MODEL, or of all models."""
     _list(client, out, model)
 
@@ -58,7 +60,7 @@ def schedules(client: Client, out: Output, model: str) -> None:
 @schedule.command("list")
 @MODEL
 @remote
-def list_(client: Client, out: Output, model: str) -> None:
+def list_(client: "Client", out: Output, model: str) -> None:
     """List the schedules of MODEL, or of all models."""
     _list(client, out, model)
 
@@ -73,7 +75,7 @@ def list_(client: Client, out: Output, model: str) -> None:
 )
 @limit(10)
 @remote
-def preview(client: Client, out: Output, schedule_id: str, after: datetime | None, limit: int) -> None:
+def preview(client: "Client", out: Output, schedule_id: str, after: datetime | None, limit: int) -> None:
     """Preview the firings of SCHEDULE, including those to be skipped.
 
     From a past time on, what the schedule would have retrained is computed from the reports and metrics on record.
@@ -125,7 +127,7 @@ def preview(client: Client, out: Output, schedule_id: str, after: datetime | Non
 @click.option("--freeze", type=Window(), multiple=True, metavar="FROM/UNTIL", help="A period without firings.")
 @click.option("--description", default="", metavar="TEXT", help="Its purpose.")
 @remote
-def create(client: Client, out: Output, model: str, schedule_id: str, description: str, **given: Any) -> None:
+def create(client: "Client", out: Output, model: str, schedule_id: str, description: str, **given: Any) -> None:
     """Create a schedule for MODEL; any one of its triggers makes the model due."""
     made = client.create_schedule(
         model,
@@ -145,7 +147,7 @@ def create(client: Client, out: Output, model: str, schedule_id: str, descriptio
 @SCHEDULE_ID
 @REASON
 @remote
-def pause(client: Client, out: Output, schedule_id: str, reason: str) -> None:
+def pause(client: "Client", out: Output, schedule_id: str, reason: str) -> None:
     """Pause SCHEDULE: it does not fire until it is resumed."""
     paused = client.pause_schedule(schedule_id, reason=reason)
     out.say(paused, f"{schedule_id} is paused")
@@ -154,7 +156,7 @@ def pause(client: Client, out: Output, schedule_id: str, reason: str) -> None:
 @schedule.command()
 @SCHEDULE_ID
 @remote
-def resume(client: Client, out: Output, schedule_id: str) -> None:
+def resume(client: "Client", out: Output, schedule_id: str) -> None:
     """Resume SCHEDULE."""
     resumed = client.resume_schedule(schedule_id)
     out.say(resumed, f"{schedule_id} is resumed; missed firings: {resumed.policy.catch_up}")
@@ -172,7 +174,7 @@ def resume(client: Client, out: Output, schedule_id: str) -> None:
 )
 @limit(20)
 @remote
-def firings(client: Client, out: Output, model: str, schedule_id: str, limit: int) -> None:
+def firings(client: "Client", out: Output, model: str, schedule_id: str, limit: int) -> None:
     """List the firings for MODEL or for all, with their outcomes."""
     out.rows(
         list(islice(client.list_firings(model, schedule_id=schedule_id), limit)),

@@ -1,14 +1,82 @@
 """The command that lets the server predict."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from modelward import Client
+from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models
-from modelward.cli.options import DATA, Instant
-from modelward.cli.output import Output
+from modelward.cli.options import DATA, STAGE, Instant
+from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
-from modelward.shared.figures import metric
+from modelward.shared.figures import metric, probability
+
+if TYPE_CHECKING:
+    from modelward import Client, Scores
+
+SHOWN = 100
+"""Maximum number of rows that are shown as a table; JSON and CSV have all."""
+
+
+@click.command()
+@click.argument("model", shell_complete=complete_models)
+@DATA
+@click.option("--stage", type=STAGE, help="The stage whose version predicts.  [default: production]")
+@click.option("--version", type=int, metavar="NUMBER", help="The version that predicts.")
+@click.option("--as-of", type=Instant(), metavar="TIME", help="The version that was in the stage at this time.")
+@click.option(
+    "--top", type=click.IntRange(1), default=None, metavar="ROWS", help="Only the rows with the highest scores."
+)
+@click.option("--row-errors", is_flag=True, help="List rows for which the model fails, and answer the others.")
+@remote
+def score(
+    client: Client,
+    out: Output,
+    model: str,
+    data: Path,
+    stage: str | None,
+    version: int | None,
+    as_of: datetime | None,
+    top: int | None,
+    row_errors: bool,
+) -> None:
+    """Predict the rows of DATA with the version of MODEL that is in production.
+
+    DATA is a CSV, Parquet or Arrow file with the columns that the model takes; others are ignored.
+    """
+    found = client.score(
+        model,
+        read_table(data),
+        stage=stage,
+        version=version,
+        as_of=as_of,
+        top_k=top or 0,
+        row_errors=row_errors,
+    )
+    _show(out, found)
+
+
+def _show(out: Output, found: Scores) -> None:
+    facts: dict[str, object] = {"version": f"{found.version}, {found.stage}", "digest": found.digest[:12]}
+    if found.ties:
+        facts["ties"] = f"{found.ties:,} further rows have the last score"
+    facts |= {f"row {row}": why for row, why in sorted(found.failed.items())[:10]}
+    rows = found._rows()
+    headings = list(rows[0]) if rows else ["row", "prediction"]
+    out.record(found, facts, rows=make_table(headings, [_cells(row) for row in rows[:SHOWN]]))
+
+
+def _cells(row: Mapping[str, object]) -> list[object]:
+    return [_cell(name, value) for name, value in row.items()]
+
+
+def _cell(name: str, value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return Cell(value, probability(value) if name.startswith("probability:") else metric(value))

@@ -3,25 +3,20 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelward import (
-    Client,
-    HaltResult,
-    ModelRollout,
-    ModelVersion,
-    ProductionVersion,
-    RolloutState,
-    TransitionResult,
-)
+from modelward import HaltResult, ModelRollout, ModelVersion, ProductionVersion, RolloutState, TransitionResult
 from modelward._record import counted
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, confirmed, limit, pairs
 from modelward.cli.output import Failure, Output
 from modelward.cli.remote import remote
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 @click.command()
@@ -30,7 +25,7 @@ from modelward.cli.remote import remote
 @REASON
 @DRY_RUN
 @remote
-def promote(client: Client, out: Output, version: str, to: str, reason: str, dry_run: bool) -> None:
+def promote(client: "Client", out: Output, version: str, to: str, reason: str, dry_run: bool) -> None:
     """Move a version to another stage.
 
     On promotion to production, the version there is archived atomically.
@@ -54,7 +49,7 @@ def _displaced(version: ModelVersion | None, dry_run: bool) -> str:
 @REASON
 @DRY_RUN
 @remote
-def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool) -> None:
+def rollback(client: "Client", out: Output, model: str, reason: str, dry_run: bool) -> None:
     """Roll back MODEL to its previous production version."""
     result = client.rollback(model, reason=reason, dry_run=dry_run)
     verb = "would be" if dry_run else "is"
@@ -70,7 +65,7 @@ def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool
 @confirmed
 @remote
 def halt(
-    client: Client, out: Output, model: str, reason: str, confirm: Confirm, *, dry_run: bool, **selection: Any
+    client: "Client", out: Output, model: str, reason: str, confirm: Confirm, *, dry_run: bool, **selection: Any
 ) -> None:
     """Halt MODEL, or many models at once, until each is resumed.
 
@@ -89,7 +84,7 @@ def halt(
 
 
 def _halt_many(
-    client: Client, out: Output, confirm: Confirm, reason: str, dry_run: bool, selection: dict[str, Any]
+    client: "Client", out: Output, confirm: Confirm, reason: str, dry_run: bool, selection: dict[str, Any]
 ) -> None:
     expected = client.halt_many(**selection, reason=reason, dry_run=True)
     if not expected.halted and not expected.already_halted:
@@ -114,7 +109,7 @@ def _halts(result: HaltResult, verb: str) -> str:
 @click.argument("model", shell_complete=complete_models)
 @REASON
 @remote
-def resume(client: Client, out: Output, model: str, reason: str) -> None:
+def resume(client: "Client", out: Output, model: str, reason: str) -> None:
     """End the halt of MODEL."""
     out.say(client.resume(model, reason=reason), f"{model} is resumed")
 
@@ -123,7 +118,7 @@ def resume(client: Client, out: Output, model: str, reason: str) -> None:
 @click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
 @confirmed
 @remote
-def prune(client: Client, out: Output, version: str, reason: str, confirm: Confirm) -> None:
+def prune(client: "Client", out: Output, version: str, reason: str, confirm: Confirm) -> None:
     """Delete the files of an archived version.
 
     Its record and digests remain; the server frees the space within an hour.
@@ -145,7 +140,7 @@ def prune(client: Client, out: Output, version: str, reason: str, confirm: Confi
 )
 @remote
 def resolve(
-    client: Client, out: Output, model: str, stage: str | None, alias: str | None, as_of: datetime | None
+    client: "Client", out: Output, model: str, stage: str | None, alias: str | None, as_of: datetime | None
 ) -> None:
     """Resolve MODEL to a version.
 
@@ -168,7 +163,7 @@ def resolve(
 @click.argument("model", default="", shell_complete=complete_models)
 @limit(50)
 @remote
-def history(client: Client, out: Output, model: str, limit: int) -> None:
+def history(client: "Client", out: Output, model: str, limit: int) -> None:
     """List stage transitions: version, actor, time and reason.
 
     The newest first; of MODEL, or of all models.
@@ -187,7 +182,7 @@ def history(client: Client, out: Output, model: str, limit: int) -> None:
 @click.option("--prefix", default="", metavar="TEXT", help="Only models whose names have this prefix.")
 @limit(50)
 @remote
-def rollout(client: Client, out: Output, model: str, prefix: str, limit: int) -> None:
+def rollout(client: "Client", out: Output, model: str, prefix: str, limit: int) -> None:
     """Show which engines run the expected version.
 
     Of MODEL, or how many of each model.
@@ -220,7 +215,7 @@ def _rollouts(out: Output, rollouts: Sequence[ModelRollout]) -> None:
 @click.option("--prefix", default="", metavar="TEXT", help="Only models whose names have this prefix.")
 @limit(50)
 @remote
-def inventory(client: Client, out: Output, as_of: datetime | None, prefix: str, limit: int) -> None:
+def inventory(client: "Client", out: Output, as_of: datetime | None, prefix: str, limit: int) -> None:
     """List what is in production of each model, or was."""
 
     def row(one: ProductionVersion) -> list[object]:
@@ -242,7 +237,7 @@ def inventory(client: Client, out: Output, as_of: datetime | None, prefix: str, 
 @click.option("--at", type=Instant(), help="Only the versions that ran at this time (in --time-zone by default).")
 @limit(50)
 @remote
-def engines(client: Client, out: Output, model: str, engine: str, at: datetime | None, limit: int) -> None:
+def engines(client: "Client", out: Output, model: str, engine: str, at: datetime | None, limit: int) -> None:
     """List the engines of MODEL and what they ran, newest first."""
     before = at + timedelta(microseconds=1) if at else None
     periods = client.list_engine_periods(model, engine=engine, ended_after=at, started_before=before)

@@ -4,16 +4,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from time import sleep
+from typing import TYPE_CHECKING
 
 import click
 
-from modelward import Client, ModelOverview, Overview
+from modelward import ModelOverview, Overview
 from modelward.cli.cells import Cell
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.errors import Unavailable
 from modelward.lifecycle import TrialResult
 from modelward.shared.figures import metric, statistic
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 SECONDS = 2.0
 """Interval of `--watch`."""
@@ -24,7 +28,7 @@ MODELS = ["severity", "version", "since (UTC)", "who", "engines", "drift", "alar
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh every 2 seconds, until Ctrl-C.")
 @remote
-def status(client: Client, out: Output, watch: bool) -> None:
+def status(client: "Client", out: Output, watch: bool) -> None:
     """Show what needs attention, and what is in production.
 
     The worst is first; of the models in production 50 are shown.
@@ -43,7 +47,7 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _watch(client: Client, out: Output) -> None:
+def _watch(client: "Client", out: Output) -> None:
     while True:
         try:
             overview = client.get_overview()

@@ -1,16 +1,20 @@
 """The commands that show a server's settings, and the servers that share its ledger."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from modelward import Client
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 @click.command()
 @click.option("--given", is_flag=True, help="Only those that are not the default.")
 @remote
-def settings(client: Client, out: Output, given: bool) -> None:
+def settings(client: "Client", out: Output, given: bool) -> None:
     """Show the server's settings, but no secrets."""
     found = [setting for setting in client.get_system().settings if setting.given or not given]
     out.rows(
@@ -23,7 +27,7 @@ def settings(client: Client, out: Output, given: bool) -> None:
 
 @click.command()
 @remote
-def replicas(client: Client, out: Output) -> None:
+def replicas(client: "Client", out: Output) -> None:
     """List the servers that share the ledger."""
     system = client.get_system()
     out.rows(

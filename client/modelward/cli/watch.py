@@ -3,11 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import singledispatch
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
-from modelward import Client, EventKind, ModelEvent
+from modelward import EventKind, ModelEvent
 from modelward.cli.completion import complete_models
 from modelward.cli.options import pairs
 from modelward.cli.output import STYLES, Output, as_text
@@ -24,6 +25,9 @@ from modelward.lifecycle import (
     Transition,
 )
 from modelward.shared.figures import metric, statistic
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 SEVERITIES = {
     EventKind.HALTED: "critical",
@@ -49,7 +53,7 @@ KIND_WIDTH = max(map(len, EventKind))
 @click.option("--since", "resume_token", default="", metavar="TOKEN", help="Continue after the event with this token.")
 @remote
 def watch(
-    client: Client,
+    client: "Client",
     out: Output,
     models: tuple[str, ...],
     tags: tuple[tuple[str, str], ...],
@@ -71,7 +75,7 @@ def watch(
 class _Watched:
     """The events of the models that have certain tags."""
 
-    def __init__(self, client: Client, tags: Mapping[str, str], kinds: Collection[str], token: str) -> None:
+    def __init__(self, client: "Client", tags: Mapping[str, str], kinds: Collection[str], token: str) -> None:
         self._client = client
         self._tags = tags
         self._kinds = kinds

@@ -1,15 +1,20 @@
 """The command that shows who the caller is."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from modelward import Caller, Client
+from modelward import Caller
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 
 @click.command()
 @remote
-def whoami(client: Client, out: Output) -> None:
+def whoami(client: "Client", out: Output) -> None:
     """Show who you are to the server, and what you may do."""
     caller = client.get_caller()
     facts = {

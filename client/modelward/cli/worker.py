@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from modelward import Client
 from modelward._credentials import proof_from_environment
 from modelward.cli.options import Duration, pairs
 from modelward.cli.output import Failure, say
@@ -22,6 +22,9 @@ from modelward.retraining import Job
 from modelward.shared.profiles import CONFIG, PROFILE
 from modelward.worker import Plan, ProcessRun, Run, Worker
 from modelward.worker.process import callable_error, python_command
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -47,7 +50,7 @@ CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 )
 @connected
 def worker(
-    client: Client,
+    client: "Client",
     work: tuple[str, ...],
     queue: str,
     labels: tuple[tuple[str, str], ...],
@@ -63,6 +66,8 @@ def worker(
     with job=job. A command receives the job as JSON on its standard input. Each job runs in its own process, or on a
     dask cluster.
     """
+    from modelward import Client
+
     sys.path.insert(0, str(Path.cwd()))
     profile = selected_profile()
     if profile.name:  # The processes of the jobs use it, too.
@@ -78,7 +83,7 @@ def worker(
         running.run()
 
 
-def _in_process(client: Client, work: Sequence[str]) -> Callable[[Job], Run]:
+def _in_process(client: "Client", work: Sequence[str]) -> Callable[[Job], Run]:
     command = list(work)
     if len(work) == 1 and CALLABLE.fullmatch(work[0]):
         _check_callable(work[0])
@@ -86,7 +91,7 @@ def _in_process(client: Client, work: Sequence[str]) -> Callable[[Job], Run]:
     return lambda job: ProcessRun(command, job, client.target, client.actor)
 
 
-def _on_dask(client: Client, work: Sequence[str], address: str) -> Callable[[Job], Run]:
+def _on_dask(client: "Client", work: Sequence[str], address: str) -> Callable[[Job], Run]:
     if len(work) != 1 or not CALLABLE.fullmatch(work[0]):
         raise Failure("--dask runs a Python callable; give it as module:function")
     try:

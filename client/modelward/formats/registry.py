@@ -4,11 +4,13 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelward.formats.base import Format
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "modelward.formats"
 LAST = "skops"
@@ -21,6 +23,8 @@ log: logging.Logger = logging.getLogger(__name__)
 @cache
 def formats() -> Mapping[str, Format]:
     """Return the installed formats by their names; one that cannot be imported is logged and left out."""
+    from importlib.metadata import entry_points  # Imported here, because it takes time that a light client need not.
+
     found = (
         _loaded(point)
         for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name == LAST, point.name))
@@ -28,7 +32,7 @@ def formats() -> Mapping[str, Format]:
     return {known.name: known for known in found if known is not None}
 
 
-def _loaded(point: EntryPoint) -> Format | None:
+def _loaded(point: "EntryPoint") -> Format | None:
     try:
         known: Format = point.load()
         if not NAME.fullmatch(known.name):

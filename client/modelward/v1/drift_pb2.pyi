@@ -1570,6 +1570,7 @@ class ObserveRequest(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___ObserveHeader:
         """The first part."""
@@ -1578,17 +1579,22 @@ class ObserveRequest(_message.Message):
     def batch(self) -> Global___ObserveBatch:
         """The next rows."""
 
+    @_builtins.property
+    def batches(self) -> Global___ObserveBatches:
+        """The next batches, in one table."""
+
     def __init__(
         self,
         *,
         header: Global___ObserveHeader | None = ...,
         batch: Global___ObserveBatch | None = ...,
+        batches: Global___ObserveBatches | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "header", b"header", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "batches", b"batches", "header", b"header", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "header", b"header", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "batches", b"batches", "header", b"header", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "batch"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "batch", "batches"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -1696,8 +1702,50 @@ class ObserveBatch(_message.Message):
 Global___ObserveBatch: _TypeAlias = ObserveBatch  # noqa: Y015
 
 @_typing.final
+class ObserveBatches(_message.Message):
+    """Several batches of live data, as one table, which is encoded and decoded once. Each counts as if it came by itself: if
+    one is refused, those before it are stored, and the error has its number as `batch`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    SEEN_AT_FIELD_NUMBER: _builtins.int
+    first_number: _builtins.int
+    """Sequence number of the first batch; the others have the next ones."""
+    @_builtins.property
+    def data(self) -> _common_pb2.Dataset:
+        """The rows of all batches, one batch after the other."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of rows of each batch."""
+
+    @_builtins.property
+    def seen_at(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
+        """When each batch was observed. Empty: now."""
+
+    def __init__(
+        self,
+        *,
+        first_number: _builtins.int = ...,
+        data: _common_pb2.Dataset | None = ...,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+        seen_at: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "first_number", b"first_number", "rows", b"rows", "seen_at", b"seen_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObserveBatches: _TypeAlias = ObserveBatches  # noqa: Y015
+
+@_typing.final
 class ObserveResponse(_message.Message):
-    """Response of Observe."""
+    """Response of Observe. Each message but the header has one, and each window that closes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1707,8 +1755,8 @@ class ObserveResponse(_message.Message):
     SEQUENTIAL_EVIDENCE_FIELD_NUMBER: _builtins.int
     LATE_ROWS_FIELD_NUMBER: _builtins.int
     acknowledged: _builtins.int
-    """The number of the last batch that is stored durably. Batches that arrive together are stored together: then the
-    response to the first tells the number of the last.
+    """The number of the last batch that is stored durably. Messages that arrive together are stored together: then the
+    response to the first tells the number of the last batch.
     """
     alarm: _builtins.bool
     """Whether that raised an alarm."""

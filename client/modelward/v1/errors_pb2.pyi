@@ -25,7 +25,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT. A google.rpc.BadRequest names each field and its fix."""
+    """INVALID_ARGUMENT. A google.rpc.BadRequest names each field and its fix. Metadata: batch, the number of the batch of
+    live rows that is refused, where a message has several.
+    """
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT. The message is larger than the server accepts. Metadata: size_bytes, limit_bytes."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 3
@@ -131,7 +133,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT. A google.rpc.BadRequest names each field and its fix."""
+"""INVALID_ARGUMENT. A google.rpc.BadRequest names each field and its fix. Metadata: batch, the number of the batch of
+live rows that is refused, where a message has several.
+"""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT. The message is larger than the server accepts. Metadata: size_bytes, limit_bytes."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 3

@@ -3,7 +3,6 @@
 import importlib
 from typing import Any
 
-from modelward import Client
 from modelward._credentials import proof_from_environment
 from modelward.shared.profiles import profile_from_environment
 from modelward.worker.running import job_from_json
@@ -27,6 +26,8 @@ def find(target: str) -> Any:
 
 def call(target: str, job_json: str, server: str, actor: str) -> None:
     """Call `module:function` with a job and a client; it registers the trained model with `job=`."""
+    from modelward import Client
+
     work = find(target)
     with Client(server, actor=actor, **proof_from_environment(profile_from_environment())) as client:
         work(job_from_json(job_json), client)

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from modelward import Client
 from modelward.errors import (
     DeadlineExceeded,
     JobAlreadyLeased,
@@ -17,6 +17,9 @@ from modelward.errors import (
 )
 from modelward.retraining import Job, JobState
 from modelward.worker.running import Run
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 IDLE_WAIT = timedelta(seconds=5)
 """How long one call waits for a job; a stopped worker makes no further call."""
@@ -66,7 +69,7 @@ class Worker:
         say: called with each progress line.
     """
 
-    def __init__(self, client: Client, start: Callable[[Job], Run], plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(self, client: "Client", start: Callable[[Job], Run], plan: Plan, say: Callable[[str], None]) -> None:
         self._client = client
         self._start = start
         self._plan = plan

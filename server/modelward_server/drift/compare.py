@@ -27,7 +27,6 @@ from modelward_server.statistics.distances import (
     chi_square,
     js_divergence,
     kl_divergence,
-    psi,
     smoothed,
     total_variation,
 )
@@ -238,7 +237,7 @@ def _numbers(
 ) -> FeatureComparison:
     both = bool(live.present and feature.present)
     shares = smoothed(live.bins()), smoothed(feature.counts)
-    shift = _in_deviations(live.wasserstein(), feature)
+    shift, divergences = _in_deviations(live.wasserstein(), feature), _divergences(*shares, both)
     return FeatureComparison(
         name=feature.name,
         kind=FeatureKind.NUMBER,
@@ -247,13 +246,13 @@ def _numbers(
         ks_method=method,
         wasserstein=shift,
         chi_square=0.0,
-        **_divergences(*shares, both),
+        **divergences,
         **_shares(units.reference_rows, feature, live),
-        **_certainty(units, feature, live, live.ks, _kl(*shares, both), shift),
+        **_certainty(units, feature, live, live.ks, divergences["kl"], shift),
         new_categories=(),
         vanished_categories=(),
         histogram=Histogram(
-            edges=tuple(map(float, feature.bars)),
+            edges=tuple(feature.bars.tolist()),
             live=_normalized(live.bars()),
             reference=_normalized(feature.heights),
         ),
@@ -307,7 +306,8 @@ def _divergences(p: Floats, q: Floats, both: bool) -> dict[str, Any]:
     """Return the divergences of shares, or zeros if a side has no value."""
     if not both:
         return {"kl": 0.0, "kl_reverse": 0.0, "js": 0.0, "psi": 0.0}
-    return {"kl": _kl(p, q, both), "kl_reverse": _kl(q, p, both), "js": js_divergence(p, q), "psi": psi(p, q)}
+    kl, kl_reverse = float(kl_divergence(p, q)), float(kl_divergence(q, p))
+    return {"kl": kl, "kl_reverse": kl_reverse, "js": js_divergence(p, q), "psi": kl + kl_reverse}
 
 
 def _kl(p: Floats, q: Floats, both: bool) -> float:
@@ -328,7 +328,8 @@ def _certainty(
     """Return the significance of the effects: the smallest p-value against the null distributions, Sidak-corrected."""
     values = null_for_rows(feature.null, units.live * live.present, units.reference * feature.present)
     reference_rows = units.reference * units.reference_rows
-    rows = null_for_rows(feature.null, units.live * live.rows, reference_rows)
+    complete = live.present == live.rows and feature.present == units.reference_rows
+    rows = values if complete else null_for_rows(feature.null, units.live * live.rows, reference_rows)
     change = live.missing / live.rows - feature.missing / units.reference_rows
     least = min(
         values.exceedance(KS, ks**2),
@@ -352,4 +353,4 @@ def _bars(feature: CategoryProfile, counts: Ints, reference: Ints) -> Histogram:
 
 
 def _normalized(counts: Ints) -> tuple[float, ...]:
-    return tuple(map(float, counts / max(int(counts.sum()), 1)))
+    return tuple((counts / max(int(counts.sum()), 1)).tolist())

@@ -7,7 +7,12 @@ import numpy as np
 
 from modelward_server.drift.profile import NumberProfile
 from modelward_server.statistics.distances import Floats, Ints, ks_statistic, wasserstein
-from modelward_server.statistics.kolmogorov import EXACT_ROWS, exact_ks_p_values
+from modelward_server.statistics.kolmogorov import EXACT_ROWS, KEPT, exact_ks_p_values, steps_of
+
+Steps = tuple[int, int, int]
+"""The live rows, the reference rows, and the statistic in the units of `steps_of`: they determine the p-value."""
+_kept: dict[Steps, float] = {}
+"""The exact p-values found so far."""
 
 
 class ExactSample:
@@ -61,22 +66,34 @@ class ExactSample:
     def _counts(self, edges: Floats) -> Ints:
         """Count the rows between edges; each interval includes its upper edge."""
         ends = np.searchsorted(self._values, edges, "right")
-        return np.diff(ends, prepend=0, append=self.present)
+        return np.diff(np.concatenate(([0], ends, [self.present])))
 
 
 def exact_p_values(samples: Mapping[str, ExactSample]) -> dict[str, float]:
     """Return the exact Kolmogorov-Smirnov p-values of the samples with few enough rows, by name.
 
-    Features with as many values are computed together.
+    They depend only on the sizes and the statistic, so that those of earlier samples are kept.
     """
-    few = {name: sample.sizes for name, sample in samples.items() if max(sample.sizes) <= EXACT_ROWS}
-    found: dict[str, float] = {}
-    for sizes in set(few.values()):
-        alike = [name for name in few if few[name] == sizes]
-        reference = np.column_stack([samples[name]._feature.sample for name in alike])
-        live = np.column_stack([samples[name]._values for name in alike])
-        found |= zip(alike, exact_ks_p_values(reference, live).tolist(), strict=True)
-    return found
+    steps = {
+        name: (*sample.sizes, steps_of(sample.ks, *sample.sizes))
+        for name, sample in samples.items()
+        if max(sample.sizes) <= EXACT_ROWS
+    }
+    if len(_kept) > KEPT:
+        _kept.clear()
+    known = {key: p_value for key in steps.values() if (p_value := _kept.get(key)) is not None}
+    new = {key: samples[name] for name, key in steps.items() if key not in known}
+    for sizes in {key[:2] for key in new}:
+        known |= _computed({key: sample for key, sample in new.items() if key[:2] == sizes})
+    _kept.update(known)
+    return {name: known[key] for name, key in steps.items()}
+
+
+def _computed(samples: Mapping[Steps, ExactSample]) -> dict[Steps, float]:
+    """Return the exact p-values of samples with as many values, which are computed together."""
+    reference = np.column_stack([sample._feature.sample for sample in samples.values()])
+    live = np.column_stack([sample._values for sample in samples.values()])
+    return dict(zip(samples, exact_ks_p_values(reference, live).tolist(), strict=True))
 
 
 def _finite(ascending: Floats) -> Floats:

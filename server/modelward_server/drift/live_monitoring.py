@@ -93,15 +93,18 @@ def open_observer(session: Session, observer: Observer) -> ObserverRow:
     return row
 
 
-def is_new(place: ObserverState, number: int) -> bool:
+def is_new(place: ObserverState, number: int, field: str = "batch") -> bool:
     """Return whether a batch is the next one; false for a repeated batch, which is already stored.
+
+    Args:
+        field: the field of the request that holds it, for errors.
 
     Raises:
         InvalidField: batches in between are missing.
     """
     if number > place.acknowledged + 1:
         fix = f"is {number}, but {place.acknowledged + 1} comes next; send the batches in order, counted from 1"
-        raise InvalidField(FieldViolation("batch.number", fix))
+        raise InvalidField(FieldViolation(f"{field}.{'number' if field == 'batch' else 'first_number'}", fix))
     return number == place.acknowledged + 1
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 
 from modelward.data import Columns
 from modelward.kinds import category_labels
@@ -25,6 +26,7 @@ from modelward_server.statistics.null_distribution import (
     SEGMENT_LENGTHS,
     NullDistribution,
     fit_null,
+    p_values,
     segment_lengths,
 )
 from modelward_server.statistics.panel import Panel
@@ -66,8 +68,9 @@ def _normalized_ranks(feature: Feature, values: Any) -> Floats:
         return np.full(len(values), 0.5)
     values = feature.read(values.astype(np.float64))
     known = np.concatenate(([0], feature.cumulative))
-    both = [known[np.searchsorted(feature.values, values, side)] for side in ("left", "right")]
-    return np.where(np.isnan(values), 0.5, (both[0] + both[1]) / (2 * feature.present))
+    left = np.searchsorted(feature.values, values)
+    right = left + (feature.values[np.minimum(left, len(feature.values) - 1)] == values)
+    return np.where(np.isnan(values), 0.5, (known[left] + known[right]) / (2 * feature.present))
 
 
 def _category_ranks(feature: CategoryProfile, values: Any) -> Floats:
@@ -124,17 +127,17 @@ def build_joint(
     # Rows of independent features are about sqrt(f / 6) apart: the median rule for the width of the kernel.
     frequencies = random.normal(0, np.sqrt(6 / len(features)), (len(features), FREQUENCIES)).astype(np.float32)
     phases = random.uniform(0, 2 * np.pi, FREQUENCIES).astype(np.float32)
-    centre = fourier_features(ranks, frequencies, phases).mean(axis=0, dtype=np.float64)
-    if panel:
-        by_time = panel.sums(fourier_features(ranks, frequencies, phases))
-        drawn = enlarged(_panel_discrepancies(by_time, panel, centre, block, random), block, panel.length)
-        null = fit_null(drawn[None], panel.length / block, panel.rows / panel.length)
-        return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
     by_row = fourier_features(ranks, frequencies, phases)
+    centre = by_row.mean(axis=0, dtype=np.float64)
+    if panel:
+        by_time = panel.sums(by_row)
+        drawn = enlarged(_panel_discrepancies(by_time, panel, centre, block, random), block, panel.length)
+        null = fit_null(drawn[None], p_values(drawn[None]), panel.length / block, panel.rows / panel.length)
+        return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
     drawn = np.stack(
         [_segment_discrepancies(by_row, centre, length, block, random) for length in segment_lengths(rows)]
     )
-    null = fit_null(drawn[None], rows / block)
+    null = fit_null(drawn[None], p_values(drawn[None]), rows / block)
     return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
 
 
@@ -175,8 +178,11 @@ def _segment_discrepancies(
         by_row: the Fourier features of each row, shape (rows, d).
     """
     segments = StationaryBootstrap(random, len(by_row), length, REPLICATES).segments(block)
-    means = [by_row[rows].mean(axis=0, dtype=np.float64) for rows in segments]
-    return np.asarray(length * ((np.array(means) - centre) ** 2).sum(axis=1))
+    ends = np.arange(0, segments.size + 1, length)
+    weights = scipy.sparse.csr_array(
+        (np.full(segments.size, 1 / length), segments.ravel(), ends), (REPLICATES, len(by_row))
+    )
+    return np.asarray(length * ((weights @ by_row - centre) ** 2).sum(axis=1))
 
 
 def _panel_discrepancies(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
-from modelward_server.interceptors.base import Behavior, Call, Interceptor
+from modelward_server.interceptors.base import Behavior, Call, Interceptor, Send
 from modelward_server.security.authentication import Authentication, CallAuthorization
 from modelward_server.security.permissions import permission_of
 
@@ -28,19 +28,23 @@ class Auth(Interceptor):
         await call.authorization.begin()
         yield call.authorization
 
-    def _single(self, inner: Behavior) -> Behavior:
+    def wrap(self, inner: Behavior) -> Behavior:
         async def behavior(call: Call) -> Any:
             async with self.around(call) as authorization:
-                return authorization.visible_part(await inner(call))
+                if call.send is None:
+                    return authorization.visible_part(await inner(call))
+                call.send = _visible_only(call.send, authorization)
+                return await inner(call)
 
         return behavior
 
-    def _stream(self, inner: Behavior) -> Behavior:
-        async def behavior(call: Call) -> AsyncIterator[Any]:
-            async with self.around(call) as authorization, aclosing(inner(call)) as answers:
-                async for answer in answers:
-                    visible = await authorization.visible_update(answer)
-                    if visible is not None:
-                        yield visible
 
-        return behavior
+def _visible_only(send: Send, authorization: CallAuthorization) -> Send:
+    """Return a function that sends the part of a response that the client may see."""
+
+    async def send_visible(answer: Any) -> None:
+        visible = await authorization.visible_update(answer)
+        if visible is not None:
+            await send(visible)
+
+    return send_visible

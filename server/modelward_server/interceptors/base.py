@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +17,9 @@ OUR_METHODS = "/modelward."
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Behavior: TypeAlias = "Callable[[Call], Any]"
-"""A coroutine function that returns the response, or an async generator function for streamed responses."""
+"""A coroutine function that returns the response; streamed responses are sent with `Call.send` instead."""
+
+Send: TypeAlias = "Callable[[Any], Awaitable[None]]"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Call:
     context: Context
     request: Any = None
     """The message, or the iterator over a stream of them; None until the call is authorized and was read."""
+    send: Send | None = None
+    """Sends a streamed response; None where the response is returned, or the servicer writes to the context."""
     authorization: CallAuthorization | None = None
     """The client's identity and permissions once known; None where the server does not authenticate."""
 
@@ -67,19 +70,9 @@ class Interceptor(ABC):
 
     def wrap(self, inner: Behavior) -> Behavior:
         """Return a behavior that runs inside this interceptor."""
-        return self._stream(inner) if inspect.isasyncgenfunction(inner) else self._single(inner)
 
-    def _single(self, inner: Behavior) -> Behavior:
         async def behavior(call: Call) -> Any:
             async with self.around(call):
                 return await inner(call)
-
-        return behavior
-
-    def _stream(self, inner: Behavior) -> Behavior:
-        async def behavior(call: Call) -> AsyncIterator[Any]:
-            async with self.around(call), aclosing(inner(call)) as answers:
-                async for answer in answers:
-                    yield answer
 
         return behavior

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, TypeAlias
 from uuid import uuid4
@@ -16,17 +16,11 @@ from grpc import aio
 from modelward.errors import NotServed
 from modelward_server.interceptors.base import Behavior, Call, Context, Interceptor, Method
 from modelward_server.interceptors.errors import INCIDENT, drop_traceback, is_call_cancelled
+from modelward_server.interceptors.unread import unread_limit
 
 log = logging.getLogger(__name__)
 
-MAX_UNREAD_SECONDS = 120.0
-"""How long a client may leave a streamed response unread; a watch that ends for this resumes with its token."""
-
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
-
-class UnreadError(Exception):
-    """A client does not read the response that it requested."""
 
 
 class Chain(aio.ServerInterceptor):
@@ -64,7 +58,9 @@ class Chain(aio.ServerInterceptor):
             if interceptor.applies_to(name):
                 behavior = interceptor.wrap(behavior)
         if served.response_streaming:
-            handler = _stream_handler(behavior, method)
+            # A servicer that is no generator writes its responses itself, as the health service's Watch does.
+            sends = inspect.isasyncgenfunction(served.unary_stream or served.stream_stream)
+            handler = _stream_handler(behavior, method, sends=sends)
             return grpc.stream_stream_rpc_method_handler(handler, None, served.response_serializer)
         return grpc.stream_unary_rpc_method_handler(_unary_handler(behavior, method, served.response_serializer))
 
@@ -73,10 +69,11 @@ def _innermost(served: Any, name: str) -> Behavior:
     """Return the behavior that calls the servicer."""
     inner = served.unary_unary or served.unary_stream or served.stream_unary or served.stream_stream
 
-    async def stream(call: Call) -> AsyncIterator[Any]:
-        async with aclosing(inner(call.request, call.context)) as answers:
+    async def stream(call: Call) -> None:
+        assert call.send is not None
+        async with unread_limit(call.send) as limit, aclosing(inner(call.request, call.context)) as answers:
             async for answer in answers:
-                yield answer
+                await limit.send(answer)
 
     async def single(call: Call) -> Any:
         return await inner(call.request, call.context)
@@ -104,36 +101,16 @@ def _unary_handler(inner: Behavior, method: Method, serialize: Callable[[Any], b
     return behavior
 
 
-def _stream_handler(inner: Behavior, method: Method) -> Any:
-    streams = inspect.isasyncgenfunction(inner)
-
+def _stream_handler(inner: Behavior, method: Method, *, sends: bool) -> Any:
     async def behavior(_requests: object, context: Context) -> None:
         try:
-            if not streams:  # It writes its responses itself, as the health service's Watch does.
-                await inner(Call(method, context))
-                return
-            async with aclosing(inner(Call(method, context))) as answers:
-                async for answer in answers:
-                    await _write(context, answer)
+            await inner(Call(method, context, send=context.write if sends else None))
         except GeneratorExit:
             raise
         except BaseException as error:
             await _abort(context, method.name, error)
 
     return behavior
-
-
-async def _write(context: Context, answer: Any) -> None:
-    """Send a response; flow control lets the client take it as fast as it reads.
-
-    Raises:
-        UnreadError: the client read nothing for too long; the resources that its call occupies are then released.
-    """
-    try:
-        async with asyncio.timeout(MAX_UNREAD_SECONDS):
-            await context.write(answer)
-    except TimeoutError:
-        raise UnreadError(f"the client read nothing for {MAX_UNREAD_SECONDS:g} s") from None
 
 
 async def _abort(context: Context, method: str, error: BaseException) -> None:
@@ -144,19 +121,11 @@ async def _abort(context: Context, method: str, error: BaseException) -> None:
             _log(error, method, incident)
         with suppress(Exception):  # The client has gone, or nothing more can be sent.
             context.set_trailing_metadata(())
-            await context.abort(*_status(error, incident))
+            code = grpc.StatusCode.CANCELLED if is_call_cancelled(error) else grpc.StatusCode.INTERNAL
+            await context.abort(code, INCIDENT.format(incident))
     drop_traceback(error)
 
 
-def _status(error: BaseException, incident: str) -> tuple[grpc.StatusCode, str]:
-    if isinstance(error, UnreadError):
-        return grpc.StatusCode.DEADLINE_EXCEEDED, str(error)
-    code = grpc.StatusCode.CANCELLED if is_call_cancelled(error) else grpc.StatusCode.INTERNAL
-    return code, INCIDENT.format(incident)
-
-
 def _log(error: BaseException, method: str, incident: str) -> None:
-    if isinstance(error, UnreadError):
-        log.info("%s: %s", method, error)
-    elif not isinstance(error, asyncio.CancelledError | aio.AbortError):
+    if not isinstance(error, asyncio.CancelledError | aio.AbortError):
         log.error("%s failed outside the error interceptor, incident %s", method, incident, exc_info=error)

@@ -35,8 +35,8 @@ class Errors(Interceptor):
     async def around(self, call: Call) -> AsyncIterator[None]:
         try:
             yield
-        except (aio.AbortError, GeneratorExit):
-            raise
+        except (aio.AbortError, aio.InternalError, GeneratorExit):
+            raise  # gRPC's InternalError says that the client has gone, so that nothing can be sent to it.
         # Also BaseException: an extension's panic or SystemExit would leave the call, or the server, without a status.
         except BaseException as error:
             if is_call_cancelled(error):

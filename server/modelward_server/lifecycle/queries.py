@@ -16,7 +16,9 @@ from modelward_server.storage.search_tables import ModelTagRow, VersionMetricRow
 from modelward_server.storage.tables import ModelRow, VersionRow
 
 NAMED = (VersionRow.model, VersionRow.version)
+NAMED_ORDER = (VersionRow.model, VersionRow.version.desc())
 TAGGED = (VersionTagRow.model, VersionTagRow.version)
+TAGGED_ORDER = (VersionTagRow.model, VersionTagRow.version.desc())
 MAX_NAMES = 1000
 """Names in one query: databases limit the number of its parameters."""
 MEASURED = (VersionMetricRow.model, VersionMetricRow.version)
@@ -120,11 +122,13 @@ def _model_matches(model: ColumnElement[str], version_filter: VersionFilter) -> 
 def _version_conditions(version_filter: VersionFilter) -> Iterator[Condition]:
     for key, value in version_filter.tags.items():
         tagged = (VersionTagRow.key == key) & (VersionTagRow.digest == value_digest(value))
-        yield Condition(TAGGED, tagged, TAGGED, in_order=True)
+        yield Condition(TAGGED, tagged, TAGGED_ORDER, in_order=True)
     if version_filter.stages:
         # With several stages, the index yields one stage after the other.
         alone = len(version_filter.stages) == 1
-        yield Condition(NAMED, VersionRow.stage.in_(version_filter.stages), NAMED if alone else (), in_order=alone)
+        yield Condition(
+            NAMED, VersionRow.stage.in_(version_filter.stages), NAMED_ORDER if alone else (), in_order=alone
+        )
     for bounds in version_filter.metrics:
         yield Condition(MEASURED, and_(*_within(bounds)), (VersionMetricRow.value, *MEASURED))
     if version_filter.created_after is not None or version_filter.created_before is not None:

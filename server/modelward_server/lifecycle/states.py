@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Halt, RolloutState, Trial, TrialResult, VersionRef
@@ -14,6 +14,8 @@ from modelward_server.storage.paging import is_listed
 from modelward_server.storage.tables import EngineRow, ModelRow, TransitionRow, VersionRow
 
 TRIAL = (VersionRow.trial_result, VersionRow.trial_reason, VersionRow.tried_with, VersionRow.tried_at)
+IS_UNUSABLE = VersionRow.trial_result == literal_column(f"'{TrialResult.UNUSABLE.value}'")
+"""As a literal, like `IN_PRODUCTION`: few are, and a partial index holds these."""
 OWN_PRODUCTION = and_(VersionRow.model == ModelRow.name, IN_PRODUCTION)
 
 
@@ -65,9 +67,9 @@ def versions_in_production(session: Session, prefix: str) -> dict[str, int]:
 
 def unusable(session: Session, prefix: str) -> dict[str, Trial]:
     """Return the trials of the versions in production that cannot be used, by model."""
-    own = (IN_PRODUCTION, is_listed(VersionRow.model, prefix))
     columns = (VersionRow.model, *TRIAL)
-    rows = session.execute(select(*columns).where(*own, VersionRow.trial_result == TrialResult.UNUSABLE.value))
+    own = select(*columns).where(IN_PRODUCTION, IS_UNUSABLE, is_listed(VersionRow.model, prefix))
+    rows = session.execute(own)
     return {row.model: trial for row in rows if (trial := trial_of(row))}
 
 

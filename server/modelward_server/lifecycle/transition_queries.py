@@ -52,10 +52,10 @@ def _newest_before(session: Session, moved_before: datetime | None) -> int:
     """Return the number of the last transition before an instant, where the scan starts: many may be newer."""
     if moved_before is None:
         return last_sequence(session)
-    # A subquery, so that the index of times is used instead of reading every row from the newest on.
+    # Times are in the order of the numbers (`audit.begin_change`), so the last one by the index of times is enough.
     earlier = select(TransitionRow.sequence).where(TransitionRow.moved_at < moved_before)
-    numbers = earlier.order_by(TransitionRow.moved_at).offset(0).subquery()
-    return session.scalar(select(func.max(numbers.c.sequence))) or 0
+    last = earlier.order_by(TransitionRow.moved_at.desc(), TransitionRow.sequence.desc()).limit(1)
+    return session.scalar(last) or 0
 
 
 def list_production_versions(

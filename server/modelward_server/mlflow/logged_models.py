@@ -27,33 +27,35 @@ class LoggedModels:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def add(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
-        """Return the id of the logged model of a run, with all its files; it is created if there is none."""
-        logged = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
-        ready = [model for model in logged if model.tags.get(DIGEST_TAG) == version.digest]
-        if ready:
-            return str(ready[0].model_id)
-        for incomplete in logged:
-            self._client.delete_logged_model(incomplete.model_id)
-        return self._create(experiment_id, version, run.info.run_id, files)
+    def find(self, experiment_id: str, version: ModelVersion, run_id: str) -> Any:
+        """Return the logged model of a run, with all its files; None, and no incomplete one either, without."""
+        logged = self._client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
+        complete = next((model for model in logged if _is_complete(model, version)), None)
+        if complete is None:
+            for incomplete in logged:
+                self._client.delete_logged_model(incomplete.model_id)
+        return complete
 
-    def _create(self, experiment_id: str, version: ModelVersion, run_id: str, files: Mapping[str, Path]) -> str:
+    def create(
+        self, experiment_id: str, version: ModelVersion, run_id: str, files: Mapping[str, Path], example: bytes
+    ) -> Any:
+        """Create the logged model of a run, with all its files and their description, and return it."""
         from mlflow.entities import LoggedModelOutput
 
         name = f"{version.model}-v{version.version}".replace(".", "-")  # MLflow refuses a dot here.
         params = {key: value for key, value in version.params.items() if len(value) <= 250}
-        logged = self._client.create_logged_model(experiment_id, name, run_id, params=params)
+        tags = {DIGEST_TAG: version.digest, DESCRIPTION_TAG: description_digest(version, example)}
+        logged = self._client.create_logged_model(experiment_id, name, run_id, tags, params)
         with tempfile.TemporaryDirectory() as folder:
             for path, blob in files.items():
                 target = Path(folder, path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 copy_verified(blob, target)
+            describe_model(version, Path(folder), run_id, logged.model_id, example)
             self._client.log_model_artifacts(logged.model_id, folder)
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        # Last: with this tag the model counts as complete.
-        self._client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: version.digest})
-        return str(logged.model_id)
+        # Last: only with this status the model counts as complete.
+        return self._client.finalize_logged_model(logged.model_id, "READY")
 
     def own(self, model_id: str, version: ModelVersion) -> Any:
         """Return a logged model that was made of a version's files; None if it was made by others, or is gone."""
@@ -63,7 +65,7 @@ class LoggedModels:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
-        return logged if logged and logged.tags.get(DIGEST_TAG) == version.digest else None
+        return logged if logged and _is_complete(logged, version) else None
 
     def describe(self, logged: Any, version: ModelVersion, run_id: str, example: bytes) -> None:
         """Write the description of a logged model of a version, unless it is up to date.
@@ -80,7 +82,12 @@ class LoggedModels:
         with tempfile.TemporaryDirectory() as folder:
             describe_model(version, Path(folder), run_id, logged.model_id, example)
             self._client.log_model_artifacts(logged.model_id, folder)
-        self._client.set_logged_model_tags(logged.model_id, {DESCRIPTION_TAG: wanted})  # Last, as above.
+        self._client.set_logged_model_tags(logged.model_id, {DESCRIPTION_TAG: wanted})  # Last: with it they are there.
+
+
+def _is_complete(logged: Any, version: ModelVersion) -> bool:
+    """Return whether a logged model has all files of a version."""
+    return bool(logged.tags.get(DIGEST_TAG) == version.digest and logged.status == "READY")
 
 
 def id_of_source(registered: Any) -> str:

@@ -15,7 +15,7 @@ from modelward.lifecycle import Model, ModelVersion, Stage
 from modelward_server.mlflow.client import MlflowConnection, answering, global_uri, load_mlflow
 from modelward_server.mlflow.details import NOTHING, Details
 from modelward_server.mlflow.logged_models import LoggedModels, id_of_source
-from modelward_server.mlflow.run_data import show_data_sets, show_metrics, verdict_tags
+from modelward_server.mlflow.run_data import Facts, show_data_sets, show_facts, verdict_tags
 from modelward_server.storage.verification import read_verified
 
 VERSION_TAG = "modelward.version"
@@ -76,23 +76,27 @@ class MlflowMirror:
         with answering():
             models = LoggedModels(self._client)
             experiment_id = self._experiment(model)
-            self._show_model(model)
-            run = self._run(experiment_id, version)
+            aliases = self._show_model(model)
+            known = self._find_run(experiment_id, version)
+            run = known or self._create_run(experiment_id, version)
             registered = self._registered(version)
-            # A registered version has its files; those of an imported one are where MLflow had them before.
-            model_id = id_of_source(registered) if registered else models.add(experiment_id, version, run, files)
-            logged = models.own(model_id, version)
+            run_id = run.info.run_id
+            if registered:  # It has its files; those of an imported one are where MLflow had them before.
+                logged = models.own(id_of_source(registered), version)
+            else:
+                logged = models.find(experiment_id, version, run_id) if known else None
+                logged = logged or models.create(experiment_id, version, run_id, files, details.example)
             if logged:
-                models.describe(logged, version, run.info.run_id, details.example)
+                models.describe(logged, version, run_id, details.example)
             self._show_run_data(run, version, details, logged.model_id if logged else None)
             if log is not None:
                 self._show_log(run, log)
             number = (
-                str(registered.version) if registered else self._register(version, details, run.info.run_id, model_id)
+                str(registered.version) if registered else self._register(version, details, run_id, logged.model_id)
             )
             self._show_registered(registered, version, details)
-            self._show_aliases(version, number, holders)
-            return Mirrored(run.info.run_id, number)
+            self._show_aliases(version, number, holders, aliases)
+            return Mirrored(run_id, number)
 
     @property
     def _client(self) -> Any:
@@ -109,12 +113,13 @@ class MlflowMirror:
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
 
-    def _show_model(self, model: Model) -> None:
+    def _show_model(self, model: Model) -> Mapping[str, str]:
+        """Show a model, and return its aliases: the number of a version for each."""
         description = model.description[:TEXT_LIMIT]
         registered = next(iter(self._client.search_registered_models(f"name='{model.name}'")), None)
         if registered is None:
             self._client.create_registered_model(model.name, _owned(model.tags), description)
-            return
+            return {}
         if (registered.description or "") != description:
             self._client.update_registered_model(model.name, description)
         wanted = _owned(model.tags)
@@ -122,16 +127,18 @@ class MlflowMirror:
             self._client.set_registered_model_tag(model.name, key, value)
         for key in _dropped(wanted, registered.tags):
             self._client.delete_registered_model_tag(model.name, key)
+        return {alias: str(number) for alias, number in registered.aliases.items()}
 
-    def _run(self, experiment_id: str, version: ModelVersion) -> Any:
-        """Return the run of a version: the known one, or the one with its tag, or a new one."""
+    def _find_run(self, experiment_id: str, version: ModelVersion) -> Any:
+        """Return the run of a version: the known one, or the one with its tag; None without."""
         by_tag = f"tags.`{VERSION_TAG}` = '{version.version}'"
         everything = load_mlflow().entities.ViewType.ALL
         runs = self._known_run(version.run_id) or self._client.search_runs([experiment_id], by_tag, everything, 1)
-        if runs:
-            if runs[0].info.lifecycle_stage == "deleted":
-                self._client.restore_run(runs[0].info.run_id)
-            return runs[0]
+        if runs and runs[0].info.lifecycle_stage == "deleted":
+            self._client.restore_run(runs[0].info.run_id)
+        return runs[0] if runs else None
+
+    def _create_run(self, experiment_id: str, version: ModelVersion) -> Any:
         tags = {
             VERSION_TAG: str(version.version),
             "mlflow.user": version.created_by,
@@ -151,15 +158,12 @@ class MlflowMirror:
 
     def _show_run_data(self, run: Any, version: ModelVersion, details: Details, model_id: str | None) -> None:
         """Log the params, tags, metrics and data sets of the version that the run lacks, and end the run."""
-        from mlflow.entities import Param, RunTag
-
         shown, run_id = run.data, run.info.run_id
         tags = _tags(version, details) | {"mlflow.note.content": version.description[:TEXT_LIMIT]}
-        params = [Param(key, value) for key, value in _missing(version.params, shown.params)]
-        self._client.log_batch(run_id, [], params, [RunTag(*tag) for tag in _missing(tags, shown.tags)])
+        facts = Facts(_missing(version.params, shown.params), _missing(tags, shown.tags))
+        show_facts(self._client, run, version, details, model_id, facts)
         for key in _dropped(tags, shown.tags):
             self._client.delete_tag(run_id, key)
-        show_metrics(self._client, run, version, details, model_id)
         show_data_sets(self._client, run, details.references)
         if run.info.status == "RUNNING":
             self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
@@ -204,12 +208,13 @@ class MlflowMirror:
         for key in _dropped(tags, registered.tags):
             self._client.delete_model_version_tag(version.model, registered.version, key)
 
-    def _show_aliases(self, version: ModelVersion, number: str, holders: Sequence[ModelVersion]) -> None:
+    def _show_aliases(
+        self, version: ModelVersion, number: str, holders: Sequence[ModelVersion], aliases: Mapping[str, str]
+    ) -> None:
         """Point each stage's alias to the version that holds the stage, which need not be this one."""
-        aliases = self._client.get_registered_model(version.model).aliases
         numbers = {held.stage: number if held.ref == version.ref else held.mlflow_version for held in holders}
         for stage in ALIASED:
-            shown, wanted = str(aliases.get(stage, "")), numbers.get(stage, "")
+            shown, wanted = aliases.get(stage, ""), numbers.get(stage, "")
             if wanted != shown and self._numbered(version.model, wanted):
                 self._client.set_registered_model_alias(version.model, stage, wanted)
             elif shown == number != wanted:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelward.drift import FeatureKind, Reference
 from modelward.lifecycle import ModelVersion
@@ -18,6 +18,8 @@ DRIFT_SCORE = "modelward.drift_score"
 TYPES = {FeatureKind.NUMBER: "double", FeatureKind.CATEGORY: "string"}
 DIGEST_CHARACTERS = 36
 """Maximum length of a data set's digest in MLflow's database."""
+MAX_BATCH = 1000
+"""Maximum number of entries that MLflow takes in one call."""
 MAX_SCHEMA, MAX_TAG = 65_535, 5000
 """Maximum length of a data set's schema, and of a tag."""
 
@@ -40,8 +42,17 @@ def _minute(instant: datetime) -> str:
     return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def show_metrics(client: Any, run: Any, version: ModelVersion, details: Details, model_id: str | None) -> None:
-    """Log the values of metrics that a run lacks, and make the version's the latest ones.
+class Facts(NamedTuple):
+    """What a run lacks beside values of metrics, as keys and values."""
+
+    params: list[tuple[str, str]]
+    tags: list[tuple[str, str]]
+
+
+def show_facts(
+    client: Any, run: Any, version: ModelVersion, details: Details, model_id: str | None, facts: Facts
+) -> None:
+    """Log the params, tags and values of metrics that a run lacks, and make the version's metrics the latest ones.
 
     Args:
         client: of MLflow.
@@ -49,21 +60,44 @@ def show_metrics(client: Any, run: Any, version: ModelVersion, details: Details,
         version: the version.
         details: of the version.
         model_id: of its logged model; None if it has none of ours.
+        facts: the params and tags that the run lacks.
     """
-    from mlflow.entities import RunTag
-
-    run_id, shown = run.info.run_id, run.data
-    points = _lacking(shown, version.metrics, details)
-    if points:
-        metrics = [_metric(point.key, point.value, point.measured_at, point.step, model_id) for point in points]
-        client.log_batch(run_id, metrics)
-        client.log_batch(run_id, tags=[RunTag(METRICS_TAG, str(points[-1].id))])  # Last: with it they are complete.
-        shown = client.get_run(run_id).data
+    run_id = run.info.run_id
+    points = _lacking(run.data, version.metrics, details)
+    _log(client, run_id, points, facts, model_id)
+    shown = _latest(client, run, points)
     for key, value in version.metrics.items():
-        if shown.metrics.get(key) != value:
+        if shown.get(key) != value:
             _make_latest(client, run_id, key, value, model_id)
-    if details.drift and shown.metrics.get(DRIFT_SCORE) != details.drift.score:
+    if details.drift and shown.get(DRIFT_SCORE) != details.drift.score:
         client.log_batch(run_id, [_metric(DRIFT_SCORE, details.drift.score, details.drift.created_at, 0, model_id)])
+
+
+def _log(client: Any, run_id: str, points: Sequence[MetricPoint], facts: Facts, model_id: str | None) -> None:
+    """Log all in one batch, of which MLflow stores the tags last: with that of the metrics, these are complete."""
+    from mlflow.entities import Param, RunTag
+
+    metrics = [_metric(point.key, point.value, point.measured_at, point.step, model_id) for point in points]
+    params = [Param(*param) for param in facts.params]
+    tags = [RunTag(*tag) for tag in facts.tags]
+    if points:
+        tags.append(RunTag(METRICS_TAG, str(points[-1].id)))
+    if len(metrics) + len(params) + len(tags) > MAX_BATCH:  # The client would split it, and not leave tags for last.
+        client.log_batch(run_id, metrics)
+        metrics = []
+    client.log_batch(run_id, metrics, params, tags)
+
+
+def _latest(client: Any, run: Any, points: Sequence[MetricPoint]) -> Mapping[str, float]:
+    """Return the values that MLflow takes for the latest ones, now that points were logged.
+
+    Of a metric that had values before, only MLflow knows all; of another, it is that of the highest step and time.
+    """
+    before: Mapping[str, float] = run.data.metrics
+    if any(point.key in before for point in points):
+        return dict(client.get_run(run.info.run_id).data.metrics)
+    ordered = sorted(points, key=lambda point: (point.step, point.measured_at, point.value))
+    return {**before, **{point.key: point.value for point in ordered}}
 
 
 def _lacking(shown: Any, latest: Mapping[str, float], details: Details) -> list[MetricPoint]:

@@ -1,45 +1,47 @@
 """The method that receives live data: batches in, acknowledgements and reports of windows out."""
 
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 import numpy as np
 from sqlalchemy.orm import Session
 
-from modelward.data import Columns, to_arrow
+from modelward.data import to_arrow
 from modelward.drift import DEFAULT_REFERENCE
-from modelward.errors import FieldViolation, InvalidField, LimitReached
-from modelward.segments import ClosureSessions
+from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
 from modelward.shared.convert.drift import report_to_proto
 from modelward.v1 import drift_pb2 as pb
-from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring
-from modelward_server.drift.multivariate import normalized_ranks, reference_cells
+from modelward_server.drift.multivariate import reference_cells
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.reports import OF_REFERENCE
-from modelward_server.drift.row_order import sort_rows, without_keys
-from modelward_server.drift.row_segments import rows_in
-from modelward_server.drift.sample import fit_columns
 from modelward_server.drift.window_closing import ClosedWindow, WindowCloser, open_closer
 from modelward_server.drift.windows import Observer, ObserverState
-from modelward_server.rpc.datasets import read_columns, reading_executor
+from modelward_server.rpc.datasets import reading_executor
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
+from modelward_server.rpc.observed_batches import (
+    Batch,
+    BatchReader,
+    BatchTable,
+    ReadBatches,
+    Received,
+    Refusal,
+    number_of_batches,
+    received,
+    refused_as,
+)
 from modelward_server.rpc.read_ahead import ReadAhead
-from modelward_server.rpc.requests import optional_time
 from modelward_server.statistics import sequential_detector
+from modelward_server.statistics.distances import NormalizedRanks
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.columns import select_rows
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.sources import Sources
-from modelward_server.storage.table_memory import MIB, bytes_of
-
-MAX_BATCH_BYTES = 64 * MIB
-"""Maximum decoded size of one batch: the ledger stores its rows until their window is compared."""
 
 
 class LiveMonitoringServicer(DriftServiceServicer):
@@ -57,30 +59,34 @@ class LiveMonitoringServicer(DriftServiceServicer):
         async for answer in self._close_windows(watch, context):
             yield answer  # Windows that closed before a server died.
         yield await self._unit_of_work.read(watch.standing)
-        async with ReadAhead(_batches(request_iterator)) as arrived:
+        async with ReadAhead(_batches(request_iterator), number_of_batches) as arrived:
             async for group in arrived.groups():
-                async for answer in self._observe(watch, group, context):
+                async for answer in self._observe(watch, [*map(received, group)], context):
                     yield answer
 
     async def _observe(
-        self, watch: "_Watch", batches: Sequence[pb.ObserveBatch], context: Context
+        self, watch: "_Watch", messages: Sequence[Received], context: Context
     ) -> AsyncIterator[pb.ObserveResponse]:
         """Store batches that have arrived, in one transaction, and compare the windows that they close.
 
         If one of them is refused, those before it are stored.
         """
-        try:
-            taken = await self._take(watch, batches, context)
-        except (InvalidField, LimitReached):
-            if len(batches) == 1:
-                raise
-            for batch in batches:
-                async for answer in self._observe(watch, [batch], context):
-                    yield answer
-            return
-        for _ in batches[1:]:  # Each batch has an answer, and a window that closed one of its own.
+        while messages:
+            taken = await self._take(watch, messages, context)
+            done = [message for message in messages if message.last <= taken.place.acknowledged]
+            async for answer in self._answers(watch, taken, len(done), context):
+                yield answer
+            messages = messages[len(done) :]
+            if messages and not taken.moves and taken.refusal:
+                raise taken.refusal
+
+    async def _answers(
+        self, watch: "_Watch", taken: "_Taken", messages: int, context: Context
+    ) -> AsyncIterator[pb.ObserveResponse]:
+        """Yield an answer for each message that was taken; a window that closed has one of its own instead."""
+        for _ in range(messages - 1):
             yield taken.answer()
-        is_acknowledged = False
+        is_acknowledged = not messages
         if taken.closes:
             async for answer in self._close_windows(watch, context):
                 is_acknowledged = True
@@ -90,7 +96,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
 
     async def _watch(self, header: pb.ObserveHeader) -> "_Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
-        return _Watch(await open_closer(self._unit_of_work, self._blobs, observer))
+        return _Watch(await open_closer(self._unit_of_work, self._blobs, observer), self._sources)
 
     async def _open(self, observer: Observer, context: Context) -> None:
         if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
@@ -98,39 +104,12 @@ class LiveMonitoringServicer(DriftServiceServicer):
                 actor_of(context), lambda session, _: live_monitoring.open_observer(session, observer).sender
             )
 
-    async def _take(self, watch: "_Watch", batches: Sequence[pb.ObserveBatch], context: Context) -> "_Taken":
-        executor = reading_executor(self._unit_of_work.executors, *(batch.data for batch in batches))
-        read = await executor.run(lambda: [self._read(watch, batch) for batch in batches])
+    async def _take(self, watch: "_Watch", messages: Sequence[Received], context: Context) -> "_Taken":
+        executor = reading_executor(self._unit_of_work.executors, *(message.data for message in messages))
+        read = await executor.run(watch.reader.read, messages)
         return await self._unit_of_work.run_prepared_as_system(
             actor_of(context), lambda session: watch.prepare(session, read), watch.take
         )
-
-    def _read(self, watch: "_Watch", batch: pb.ObserveBatch) -> "_Batch":
-        seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
-        return _Batch(batch.number, self._rows(watch, batch.data), seen_at)
-
-    def _rows(self, watch: "_Watch", data: Dataset) -> Columns:
-        """Read a batch with the column kinds of the reference, sorted by the columns of times and groups.
-
-        Rows that are not of the sessions of the reference are left out.
-
-        Raises:
-            LimitReached: the ledger would have to store too much.
-            See also `read_columns`, `sort_rows` and `fit_columns`.
-        """
-        reference, keys = watch.profile, watch.keys
-        ignored = {*reference.ignored} - keys.names
-        columns = read_columns(data, "batch.data", self._sources, ignored=ignored)
-        keys = keys.within(columns)
-        if isinstance(watch.closer.regime, ClosureSessions):
-            columns = rows_in(columns, keys, watch.closer.regime, OF_REFERENCE)
-        sort_rows(columns, keys)
-        fitted = fit_columns(reference, without_keys(columns, keys), "batch.data")
-        fitted |= {name: columns[name] for name in keys.names}
-        if keys.group:  # As text, because batches of one window may hold text or integers.
-            fitted[keys.group] = np.array([*map(str, columns[keys.group]), None], object)[:-1]
-        _check_size(fitted)
-        return fitted
 
     async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
         """Compare the closed windows one after the other; each report is stored before the next window is processed."""
@@ -144,12 +123,12 @@ class LiveMonitoringServicer(DriftServiceServicer):
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """A batch with its rows, and when they were observed."""
+class _Placed:
+    """A batch, and the window of each part of its rows."""
 
-    number: int
-    columns: Columns
-    seen_at: datetime
+    table: BatchTable
+    batch: Batch
+    parts: Sequence[tuple[int, slice]]
 
 
 @dataclass(frozen=True)
@@ -159,6 +138,7 @@ class _Taken:
     Attributes:
         before: the number of the last batch that was accepted before.
         opened: the number of the window that was open before.
+        refusal: why the next batch is refused; None if there is none, or it is not.
         parts: their rows as Arrow, each part with its window and when it was observed.
         closes_at: when the open window closes without further rows.
     """
@@ -167,8 +147,14 @@ class _Taken:
     opened: int
     place: ObserverState
     evidence: float
+    refusal: Refusal | None
     parts: Sequence[tuple[int, datetime, bytes]] = ()
     closes_at: datetime | None = None
+
+    @property
+    def moves(self) -> bool:
+        """Return whether there is a batch that was not accepted before."""
+        return self.place.acknowledged > self.before
 
     @property
     def closes(self) -> bool:
@@ -182,8 +168,9 @@ class _Taken:
 class _Watch:
     """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
-    def __init__(self, closer: WindowCloser) -> None:
+    def __init__(self, closer: WindowCloser, sources: Sources) -> None:
         self.closer, self.observer, self.profile, self.keys = closer, closer.observer, closer.profile, closer.keys
+        self.reader = BatchReader(closer, sources)
 
     def standing(self, session: Session) -> pb.ObserveResponse:
         """Return the sender's current state."""
@@ -192,33 +179,46 @@ class _Watch:
     def _shown(self, state: ObserverState) -> pb.ObserveResponse:
         return _standing(state, _detector(state, self.profile).evidence)
 
-    def prepare(self, session: Session, batches: Sequence[_Batch]) -> _Taken:
-        """Prepare the state change for batches that came one after the other."""
+    def prepare(self, session: Session, read: ReadBatches) -> _Taken:
+        """Prepare the state change for batches that came one after the other, until one is refused."""
         place = self.closer.state(session)
         before, opened, detector = place.acknowledged, place.window, _detector(place, self.profile)
-        parts: list[tuple[int, datetime, bytes]] = []
-        closes_at = None
-        for batch in batches:
-            if live_monitoring.is_new(place, batch.number):
-                parts += self._parts(place, detector, batch)
-                place.acknowledged = batch.number
-                times = batch.columns.get(self.keys.time)
-                last = batch.seen_at if times is None else place.latest or batch.seen_at
-                closes_at = place.closes_at(self.observer, last, datetime.now(UTC))
+        placed, refusal = self._placed(place, read)
+        if not placed:
+            return _Taken(before, opened, place, detector.evidence, refusal)
+        if seen := [self._seen(one) for one in placed if one.parts]:
+            detector.update(seen)
         place.detector = sequential_detector.to_bytes(detector)
-        return _Taken(before, opened, place, detector.evidence, parts, closes_at)
+        last = placed[-1].batch.seen_at
+        if self.keys.time in placed[-1].table.columns:
+            last = place.latest or last
+        closes_at = place.closes_at(self.observer, last, datetime.now(UTC))
+        return _Taken(before, opened, place, detector.evidence, refusal, [*_stored_parts(placed)], closes_at)
 
-    def _parts(
-        self, place: ObserverState, detector: sequential_detector.Detector, batch: _Batch
-    ) -> list[tuple[int, datetime, bytes]]:
-        """Divide the rows of a batch among windows, and show the rows to the detector."""
-        columns, times = batch.columns, batch.columns.get(self.keys.time)
-        slices = list(place.parts(self.observer, len(next(iter(columns.values()))), batch.seen_at, times))
-        if slices:
-            taken = np.concatenate([np.arange(part.start, part.stop) for _, part in slices])
-            ranks = normalized_ranks(self.profile.features, select_rows(columns, taken))
-            detector.update(ranks, zlib.crc32(f"{self.observer.sender} {batch.number}".encode()))
-        return [(window, batch.seen_at, _packed(columns, part)) for window, part in slices]
+    def _placed(self, place: ObserverState, read: ReadBatches) -> tuple[list[_Placed], Refusal | None]:
+        """Divide the new batches among windows, until one is refused."""
+        placed: list[_Placed] = []
+        for table in read.tables:
+            for batch in table.batches:
+                try:
+                    with refused_as(batch.number, table.field):
+                        if live_monitoring.is_new(place, batch.number, table.field):
+                            placed.append(_Placed(table, batch, self._parts(place, table, batch)))
+                            place.acknowledged = batch.number
+                except InvalidField as error:
+                    return placed, error
+        return placed, read.refusal
+
+    def _parts(self, place: ObserverState, table: BatchTable, batch: Batch) -> list[tuple[int, slice]]:
+        first, times = batch.rows.start, table.columns.get(self.keys.time)
+        own = None if times is None else times[batch.rows]
+        parts = place.parts(self.observer, batch.rows.stop - first, batch.seen_at, own)
+        return [(window, slice(first + part.start, first + part.stop)) for window, part in parts]
+
+    def _seen(self, placed: _Placed) -> tuple[NormalizedRanks, int]:
+        """Return the ranks of a batch that the detector sees, and the seed of its ties."""
+        ranks = np.concatenate([placed.table.ranks[rows] for _, rows in placed.parts])
+        return ranks, zlib.crc32(f"{self.observer.sender} {placed.batch.number}".encode())
 
     def take(self, session: Session, actor: ActorContext, taken: _Taken) -> _Taken:
         """Store batches.
@@ -231,7 +231,7 @@ class _Watch:
         row = live_monitoring.open_observer(session, self.observer)
         if (row.acknowledged, row.window) != (taken.before, taken.opened):
             raise Outdated
-        if taken.place.acknowledged == taken.before:
+        if not taken.moves:
             return taken
         live_monitoring.keep_rows(session, row, taken.parts)
         live_monitoring.move(row, taken.place)
@@ -253,17 +253,11 @@ def _standing(state: ObserverState, evidence: float) -> pb.ObserveResponse:
     return pb.ObserveResponse(acknowledged=state.acknowledged, sequential_evidence=evidence, late_rows=state.late_rows)
 
 
-def _check_size(columns: Columns) -> None:
-    if bytes_of(columns) > MAX_BATCH_BYTES:
-        fix = f"decodes to more than {MAX_BATCH_BYTES // MIB} MiB, which the ledger would store; send smaller batches"
-        raise LimitReached(f"batch.data: {fix}", limit="observed_batch", field="batch.data")
-
-
-async def _batches(parts: AsyncIterator[pb.ObserveRequest]) -> AsyncIterator[pb.ObserveBatch]:
+async def _batches(parts: AsyncIterator[pb.ObserveRequest]) -> AsyncIterator[pb.ObserveRequest]:
     async for part in parts:
         if part.HasField("header"):
             raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the batches"))
-        yield part.batch
+        yield part
 
 
 async def _header(parts: AsyncIterator[pb.ObserveRequest]) -> pb.ObserveHeader:
@@ -296,5 +290,17 @@ def _detector(place: ObserverState, profile: Profile) -> sequential_detector.Det
     return sequential_detector.Detector(reference)
 
 
-def _packed(columns: Columns, rows: slice) -> bytes:
-    return b"".join(to_arrow(select_rows(columns, rows)))
+def _stored_parts(placed: Iterable[_Placed]) -> Iterator[tuple[int, datetime, bytes]]:
+    """Yield the window, the time and the rows of each part to store.
+
+    Batches of one table and window that were observed in the same minute are stored as one: reports tell minutes.
+    """
+    parts = [(one, window, rows) for one in placed for window, rows in one.parts]
+    for (_, window, _), same in groupby(parts, lambda part: (id(part[0].table), part[1], _minute(part[0].batch))):
+        first, *rest = same
+        rows = slice(first[2].start, (rest or [first])[-1][2].stop)
+        yield window, first[0].batch.seen_at, b"".join(to_arrow(select_rows(first[0].table.columns, rows)))
+
+
+def _minute(batch: Batch) -> datetime:
+    return batch.seen_at.replace(second=0, microsecond=0)

@@ -5,7 +5,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Self
 
-from cachetools import LRUCache
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, ResumeTokenExpired
@@ -85,8 +84,7 @@ class ModelWatches:
         self._engine_events = EventLog(unit_of_work, last_change, changes_after)
         self.broadcaster = EventBroadcaster[pb.ModelEvent](self._events)
         self.engine_broadcaster = EventBroadcaster[pb.ModelEvent](self._engine_events)
-        self._shared: LRUCache[tuple[int, int, Selection, bool], list[pb.WatchModelsResponse]]
-        self._shared = LRUCache(MAX_SHARED_BATCHES)
+        self._shared: dict[tuple[int, int, Selection, bool], list[pb.WatchModelsResponse]] = {}
 
     def wake(self) -> None:
         """Look for changes at once."""
@@ -137,9 +135,12 @@ class ModelWatches:
         """Yield the messages of batches with the events that are selected; watchers share them."""
         async for batch in batches:
             key = (batch[0].sequence, batch[-1].sequence, selection, of_engines)
-            if key not in self._shared:
-                self._shared[key] = _messages(filter(selection.includes, batch))
-            for message in self._shared[key]:
+            messages = self._shared.get(key)
+            if messages is None:
+                messages = self._shared[key] = _messages(filter(selection.includes, batch))
+                if len(self._shared) > MAX_SHARED_BATCHES:
+                    del self._shared[next(iter(self._shared))]
+            for message in messages:
                 yield message
 
     async def _position(self, token: str) -> int:

@@ -1,7 +1,7 @@
 """Reads a stream ahead of whoever takes its messages, so that those that have arrived are taken together."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 
 Part = TypeVar("Part", bound=Message)
 
-MAX_MESSAGES = 256
+MAX_PARTS = 256
 MAX_BYTES = 4 << 20
-"""Messages are read ahead up to this number and size in total; a larger one is taken alone."""
+"""Messages are read ahead up to this number of parts and size in total; a larger one is taken alone."""
 
 
 class ReadAhead(Generic[Part]):
@@ -19,12 +19,13 @@ class ReadAhead(Generic[Part]):
 
     Args:
         messages: the stream.
+        number_of_parts: how many parts a message has.
     """
 
-    def __init__(self, messages: AsyncIterator[Part]) -> None:
-        self._messages = messages
+    def __init__(self, messages: AsyncIterator[Part], number_of_parts: Callable[[Part], int] = lambda _: 1) -> None:
+        self._messages, self._number_of_parts = messages, number_of_parts
         self._arrived: list[Part] = []
-        self._bytes = 0
+        self._parts, self._bytes = 0, 0
         self._is_over = False
         self._news, self._room = asyncio.Event(), asyncio.Event()
 
@@ -43,7 +44,7 @@ class ReadAhead(Generic[Part]):
         while self._arrived or not self._is_over:
             await self._news.wait()
             self._news.clear()
-            group, self._arrived, self._bytes = self._arrived, [], 0
+            group, self._arrived, self._parts, self._bytes = self._arrived, [], 0, 0
             self._room.set()
             if group:
                 yield group
@@ -52,12 +53,12 @@ class ReadAhead(Generic[Part]):
     async def _read(self) -> None:
         try:
             async for message in self._messages:
-                size = message.ByteSize()
-                while self._arrived and (len(self._arrived) == MAX_MESSAGES or self._bytes + size > MAX_BYTES):
+                parts, size = self._number_of_parts(message), message.ByteSize()
+                while self._arrived and (self._parts + parts > MAX_PARTS or self._bytes + size > MAX_BYTES):
                     self._room.clear()
                     await self._room.wait()
                 self._arrived.append(message)
-                self._bytes += size
+                self._parts, self._bytes = self._parts + parts, self._bytes + size
                 self._news.set()
         finally:
             self._is_over = True

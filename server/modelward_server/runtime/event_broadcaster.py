@@ -53,14 +53,18 @@ class EventBroadcaster(Generic[Event]):
         self._events = events
         self._recent: deque[Event] = deque(maxlen=MAX_EVENTS_KEPT)
         self._head = self._kept_after = 0
+        self._newest: list[Event] = []
+        self._newest_after = -1
+        """The position before the newest events; those between others are looked up. -1: none were read."""
         self._changed = asyncio.Event()
         self._written = asyncio.Event()
         self._closed = False
         self._subscribers = 0
 
     def wake(self) -> None:
-        """Read the log at once."""
-        self._written.set()
+        """Read the log at once, if anybody waits for its events."""
+        if self._subscribers:
+            self._written.set()
 
     def close(self) -> None:
         """End every subscription, so that clients resume at another server or at this one after its restart."""
@@ -87,6 +91,7 @@ class EventBroadcaster(Generic[Event]):
 
     async def _begin(self) -> None:
         self._head = self._kept_after = await self._events.last_sequence(urgent=True)
+        self._newest_after = -1
         self._notify()  # Earlier subscribers are behind the events kept from here on, and read the log.
 
     async def _read_on(self) -> bool:
@@ -98,6 +103,7 @@ class EventBroadcaster(Generic[Event]):
                 self._kept_after = self._recent[0].sequence
             self._recent.append(event)
         if self._head != head:
+            self._newest, self._newest_after = list(events), head
             self._notify()
         return self._head != head
 
@@ -120,23 +126,21 @@ class EventBroadcaster(Generic[Event]):
         self._subscribers += 1
         self.wake()  # It may have been idle.
         try:
-            async for batch in self._batches(after):
-                yield batch
+            while True:
+                changed = self._changed
+                if self._closed:
+                    raise Unavailable("the server is stopping; reconnect with the last resume token")
+                batch, after = await self._next(after)
+                if batch:
+                    yield batch
+                elif after >= self._head:
+                    await changed.wait()
         finally:
             self._subscribers -= 1
 
-    async def _batches(self, after: int) -> AsyncIterator[list[Event]]:
-        while True:
-            changed = self._changed
-            if self._closed:
-                raise Unavailable("the server is stopping; reconnect with the last resume token")
-            batch, after = await self._next(after)
-            if batch:
-                yield batch
-            elif after >= self._head:
-                await changed.wait()
-
     async def _next(self, after: int) -> tuple[list[Event], int]:
+        if after == self._newest_after:  # As for all who had received what came before.
+            return self._newest, self._head
         if after >= self._kept_after:
             fresh = list(takewhile(lambda event: event.sequence > after, reversed(self._recent)))
             return fresh[::-1], max(self._head, after)

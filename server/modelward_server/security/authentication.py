@@ -107,6 +107,7 @@ class CallAuthorization:
         self._authentication = authentication
         self._permission = permission
         self._context = context
+        self._allowed: Identity | None = None
 
     async def begin(self) -> None:
         """Authenticate the client, for the rest of the call too.
@@ -116,10 +117,16 @@ class CallAuthorization:
             RoleTooLow: the client may not make this call.
         """
         try:
-            self._client = await self._authentication.identify(self._context)
+            client = await self._authentication.identify(self._context)
         except NotAuthenticated as error:
             log_context.note(refused=error.message)
             raise
+        if client is not self._allowed:  # `identify` returns the same while it is cached, for all updates of a watch.
+            self._client = client
+            self._authorize()
+            self._allowed = client
+
+    def _authorize(self) -> None:
         log_context.note(actor=self._client.name)  # Also for a call that is refused.
         if self._permission.role is None:
             raise NotServed("the server has no permission rule for this call, so nobody may make it")

@@ -6,12 +6,14 @@ variance follows Politis and White (2004) with the correction of Patton, Politis
 its level needs longer blocks (Sun, Phillips and Jin, 2008), so blocks are drawn with twice that mean length.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from modelward_server.statistics import panel_segments
 from modelward_server.statistics.block_length import optimal_block_lengths
-from modelward_server.statistics.distances import Floats, Ints, kl_divergence, smoothed, total_variation
+from modelward_server.statistics.block_rows import rows_in_blocks
+from modelward_server.statistics.distances import Floats, Ints
 from modelward_server.statistics.null_distribution import (
     REPLICATES,
     SEED,
@@ -22,7 +24,12 @@ from modelward_server.statistics.null_distribution import (
     segment_lengths,
 )
 from modelward_server.statistics.panel import Panel, reduced
-from modelward_server.statistics.panel_segments import categorical_statistics, numeric_statistics
+from modelward_server.statistics.segment_statistics import (
+    SegmentStatistics,
+    categorical_statistics,
+    numeric_statistics,
+    row_keys,
+)
 
 BLOCK_LENGTH_FACTOR = 2.0
 """Mean length of the drawn blocks, as a multiple of the block length that is optimal for a variance."""
@@ -39,13 +46,8 @@ MAX_LEAST_BLOCK = 5.0
 """The most times over which a panel is taken to depend on itself where it does not show it: days of a trading week."""
 MAX_ROWS_MEASURED = 20_000
 """Only the last rows, up to this number, are used to estimate the block length."""
-QUANTILES = (np.arange(256) + 0.5) / 256
-"""Probabilities at which the quantile functions are compared to compute the Wasserstein distance."""
-
-SegmentStatistics = Callable[[Ints], Floats]
-"""Maps row numbers of segments, shape (replicates, length), to squared statistics, shape (4, replicates): those of the
-distribution function (or total variation), of the divergence, of the missing share, and of the Wasserstein distance (0
-for categories), each multiplied by the number of rows."""
+VALUES_AT_ONCE = 1 << 17
+"""About the number of rows of segments drawn at a time, few enough for the processor's cache."""
 
 
 def dependence_length(series: Iterable[Floats]) -> float:
@@ -110,6 +112,7 @@ class StationaryBootstrap:
     def __init__(self, random: np.random.Generator, rows: int, length: int, replicates: int) -> None:
         self._rows = rows
         self._ends = random.random((replicates, length), dtype=np.float32)
+        self._ends[:, 0] = 0.0  # Each segment begins with a block.
         self._first = random.integers(rows, size=(replicates, length), dtype=np.int32)
 
     def segments(self, block: float) -> Ints:
@@ -118,14 +121,25 @@ class StationaryBootstrap:
         Args:
             block: the estimated dependence length in rows; with 1 rows are drawn independently.
         """
-        if block <= 1:
-            return self._first
-        begins = self._ends < 1 / mean_block_length(block, self._rows)
-        begins[:, 0] = True
-        position = np.arange(begins.shape[1], dtype=np.int32)
-        block_start = np.maximum.accumulate(np.where(begins, position, 0), axis=1)
-        first = np.take_along_axis(self._first, block_start, axis=1)
-        return np.asarray((first + position - block_start) % self._rows)
+        return np.concatenate(list(self.draw(np.arange(self._rows, dtype=np.int32), block)))
+
+    def draw(self, values: Ints, block: float) -> Iterator[Ints]:
+        """Yield what each row of the next segments has, shape (segments, length).
+
+        Args:
+            values: what each row of the reference has, shape (rows,).
+            block: the estimated dependence length in rows; with 1 rows are drawn independently.
+        """
+        replicates, length = self._first.shape
+        following = np.resize(values, self._rows + length)
+        step = max(1, VALUES_AT_ONCE // length)
+        for part in (slice(start, start + step) for start in range(0, replicates, step)):
+            yield following.take(self._first[part] if block <= 1 else self._in_blocks(part, block))
+
+    def _in_blocks(self, part: slice, block: float) -> Ints:
+        """Return the row numbers of some segments, which count on after the reference's last row."""
+        begins = self._ends[part] < 1 / mean_block_length(block, self._rows)
+        return rows_in_blocks(self._first[part], begins, self._rows)
 
 
 class NullEstimator:
@@ -166,22 +180,13 @@ class NullEstimator:
             scaled: each distinct value in standard deviations, finite, shape (k,).
         """
         if not len(cumulative):
-            return self._estimate([ranks], lambda segments: np.zeros((4, len(segments))))
+            return self._estimate([ranks], ranks, lambda drawn: np.zeros((4, len(drawn))))
         if self.panel:
-            by_time = numeric_statistics(self.panel, ranks, cumulative, bins, scaled)
-            return self._estimate(_dependence_series(ordered, ranks), by_time)
-        shares = cumulative / cumulative[-1]
-        counts = np.bincount(bins, weights=np.diff(cumulative, prepend=0))
-        with_missing = np.append(bins, -1)  # The last stands for a missing row.
-        reference_quantiles = scaled[np.searchsorted(shares, QUANTILES)]
-
-        def statistics(segments: Ints) -> Floats:
-            drawn = np.sort(ranks[segments], axis=1)
-            drawn_bins = with_missing[drawn]
-            shifts = _wasserstein(drawn, scaled, reference_quantiles)
-            return _squared(drawn, _ks_statistics(drawn, shares), drawn_bins, counts, ranks, shifts)
-
-        return self._estimate(_dependence_series(ordered, ranks), statistics)
+            by_time = panel_segments.numeric_statistics(self.panel, ranks, cumulative, bins, scaled)
+            return self._estimate(_dependence_series(ordered, ranks), self._times, by_time)
+        keys, missing = row_keys(ranks, cumulative), float((ranks < 0).mean())
+        by_row = numeric_statistics(cumulative, bins, scaled, missing)
+        return self._estimate(_dependence_series(ordered, ranks), keys, by_row)
 
     def estimate_categorical(self, codes: Ints, counts: Ints) -> NullDistribution:
         """Estimate the null distribution of a categorical feature.
@@ -191,34 +196,34 @@ class NullEstimator:
             counts: the number of rows of each category, the most frequent first, shape (k,).
         """
         if not len(counts):
-            return self._estimate([codes], lambda segments: np.zeros((4, len(segments))))
+            return self._estimate([codes], codes, lambda drawn: np.zeros((4, len(drawn))))
 
         presence = [(codes == 0).astype(float), (codes < 0).astype(float)]
         if self.panel:
-            return self._estimate(presence, categorical_statistics(self.panel, codes, counts))
+            by_time = panel_segments.categorical_statistics(self.panel, codes, counts)
+            return self._estimate(presence, self._times, by_time)
+        return self._estimate(presence, codes, categorical_statistics(counts, float((codes < 0).mean())))
 
-        def statistics(segments: Ints) -> Floats:
-            drawn = codes[segments]
-            drawn_counts = _counts(drawn, len(counts))
-            shares = drawn_counts / drawn_counts.sum(1, keepdims=True).clip(1)
-            distances = np.where(drawn_counts.any(1), total_variation(shares, counts / counts.sum()), 0.0)
-            return _squared(drawn, distances, drawn, counts, codes, np.zeros(len(drawn)))
-
-        return self._estimate(presence, statistics)
+    @property
+    def _times(self) -> Ints:
+        return np.arange(self.rows, dtype=np.int32)
 
     def _estimate(
-        self, series: Iterator[Floats] | list[Floats] | list[Ints], statistics: SegmentStatistics
+        self, series: Iterator[Floats] | list[Floats] | list[Ints], values: Ints, statistics: SegmentStatistics
     ) -> NullDistribution:
+        """Estimate a null distribution from statistics of segments of `values`, shape (times,)."""
         block = dependence_length(reduced(np.asarray(one, np.float64), self.panel) for one in series)
         if self.panel:
             block = max(block, least_panel_block(self.rows))
         self.max_block = max(self.max_block, block)
-        drawn = np.stack([statistics(bootstrap.segments(block)) for bootstrap in self.bootstraps], axis=1)
+        drawn = np.stack(
+            [np.hstack([statistics(part) for part in one.draw(values, block)]) for one in self.bootstraps], axis=1
+        )
         if self.panel:
             drawn = enlarged(drawn, block, self.rows)
-        null = fit_null(drawn, self.rows / block, self.max_rows)
-        min_p_values = p_values(drawn).min(axis=0)
-        self._p_values.append(1 - (1 - min_p_values) ** null.tests)
+        reached = p_values(drawn)
+        null = fit_null(drawn, reached, self.rows / block, self.max_rows)
+        self._p_values.append(1 - (1 - reached.min(axis=0)) ** null.tests)
         return null
 
 
@@ -243,52 +248,3 @@ def _dependence_series(ordered: Floats, ranks: Ints) -> Iterator[Floats]:
     yield np.abs(relative_rank - 0.5)
     if (ranks < 0).any():
         yield (ranks < 0).astype(np.float64)
-
-
-def _ks_statistics(drawn: Ints, shares: Floats) -> Floats:
-    """Return the Kolmogorov-Smirnov statistic of each sorted segment, whose missing rows (-1) come first.
-
-    A segment's distribution function is farthest above the reference's just after one of its values, and farthest below
-    just before one. Among equal values the last step up and the first step down are the farthest, so none is left out.
-    """
-    missing = _missing(drawn)
-    position = np.arange(drawn.shape[1]) - missing
-    present = np.maximum(drawn.shape[1] - missing, 1)
-    below = np.concatenate(([0.0], shares[:-1], [-np.inf]))  # The last stands for a missing row.
-    above = ((position + 1) / present - shares[drawn]).max(axis=1)
-    return np.asarray(np.maximum(above, (below[drawn] - position / present).max(axis=1)).clip(0.0))
-
-
-def _wasserstein(drawn: Ints, scaled: Floats, reference_quantiles: Floats) -> Floats:
-    """Return the Wasserstein distance of each sorted segment: the mean difference of the quantile functions."""
-    missing = _missing(drawn)
-    present = drawn.shape[1] - missing
-    positions = np.minimum(missing + (QUANTILES * present).astype(np.int32), drawn.shape[1] - 1)
-    # `take` leaves the places of a segment beside each other, so that their mean is summed in the same order.
-    at = np.take(drawn, positions[0], axis=1) if len(missing) == 1 else np.take_along_axis(drawn, positions, axis=1)
-    distances = scaled[at]
-    distances -= reference_quantiles
-    np.abs(distances, out=distances)
-    return np.where(present[:, 0] > 0, distances.mean(axis=1), 0.0)
-
-
-def _missing(drawn: Ints) -> Ints:
-    """Return the number of missing rows of each sorted segment, shape (segments, 1), or (1, 1) if none is missing."""
-    if not (drawn[:, 0] < 0).any():
-        return np.zeros((1, 1), np.int64)
-    return np.asarray((drawn < 0).sum(axis=1, keepdims=True))
-
-
-def _squared(drawn: Ints, distances: Floats, bins: Ints, counts: Ints, codes: Ints, shifts: Floats) -> Floats:
-    """Return the squared statistics of the segments, times the number of rows, shape (4, replicates)."""
-    rows = drawn.shape[1]
-    present = (drawn >= 0).sum(axis=1)
-    divergence = np.where(present > 0, kl_divergence(smoothed(_counts(bins, len(counts))), smoothed(counts)), 0.0)
-    missing = 1 - present / rows - (codes < 0).mean()
-    return np.stack([present * distances**2, present * divergence, rows * missing**2, present * shifts**2])
-
-
-def _counts(drawn: Ints, bins: int) -> Ints:
-    """Count the entries of each segment by bin, ignoring negative ones, shape (segments, bins)."""
-    offset = drawn + (bins + 1) * np.arange(len(drawn))[:, None] + 1
-    return np.bincount(offset.ravel(), minlength=len(drawn) * (bins + 1)).reshape(len(drawn), bins + 1)[:, 1:]

@@ -20,6 +20,7 @@ import numpy as np
 import scipy
 
 from modelward_server.statistics.block_length import optimal_block_length
+from modelward_server.statistics.block_rows import rows_in_blocks
 from modelward_server.statistics.metrics import Estimator, Floats
 from modelward_server.statistics.paired_tests import min_p_value
 from modelward_server.statistics.rounding import unit_of, varies
@@ -91,9 +92,9 @@ def _block_rows(shape: tuple[int, int], block_rows: float, random: np.random.Gen
         return jumps
     begins = random.random(shape) < 1 / block_rows
     begins[:, 0] = True
-    position = np.arange(rows)
-    block_start = np.maximum.accumulate(np.where(begins, position, 0), axis=1)
-    return (np.take_along_axis(jumps, block_start, axis=1) + position - block_start) % rows
+    taken = rows_in_blocks(jumps, begins, rows)
+    taken -= rows * (taken >= rows)
+    return taken
 
 
 def resample(estimators: Sequence[Estimator], weights: Iterator[Floats]) -> Floats:

@@ -16,8 +16,10 @@ SMOOTHING = 0.5
 """Pseudo-count added to each bin: the estimator of Krichevsky and Trofimov (1981), which keeps an empty bin from making
 a divergence infinite and whose effect vanishes as the number of rows increases."""
 STRIDE = 512
-"""Number of reference values in each initial interval of `ks_statistic`; up to so many live values are examined singly.
-"""
+"""Number of reference values in each initial interval of `ks_statistic`."""
+SINGLY = 2048
+"""Up to so many live values are examined singly by `ks_statistic`."""
+MAX_FLOAT = float(np.finfo(float).max)
 PARTS = 16
 """Number of parts into which `ks_statistic` splits an interval."""
 
@@ -41,7 +43,7 @@ def ks_statistic(values: Floats, cumulative: Ints, live: Floats) -> float:
     """
     if not len(values) or not len(live):
         return 0.0
-    if len(live) <= STRIDE:
+    if len(live) <= SINGLY:
         return _ks_at_live(values, cumulative, live)
     statistic = 0.0
     starts: Ints = np.arange(-1, len(values), STRIDE)
@@ -121,7 +123,7 @@ def wasserstein(first: Floats, second: Floats) -> float:
         else:
             widths, one, other = _quantiles(len(first), len(second))
             distance = widths @ np.abs(first[one] - second[other])
-    return float(np.nan_to_num(distance, posinf=np.finfo(float).max))
+    return min(float(distance), MAX_FLOAT)
 
 
 @lru_cache(4)

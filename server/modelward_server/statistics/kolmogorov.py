@@ -1,12 +1,15 @@
 """Kolmogorov-Smirnov p-values that are valid for independent rows."""
 
-from math import ceil
+from functools import lru_cache
+from math import ceil, lcm
 
 import numpy as np
 import scipy
 
 from modelward_server.statistics.distances import Floats
 
+KEPT = 1 << 14
+"""Number of p-values that are kept in memory."""
 EXACT_ROWS = 1_000
 """Up to this number of rows on each side the p-value is exact."""
 LIMIT_ROWS = 10_000
@@ -37,9 +40,17 @@ def ks_p_value(statistic: float, rows: int, reference_rows: int) -> tuple[float,
     effective = rows * reference_rows / (rows + reference_rows)
     if effective >= LIMIT_ROWS:
         return float(scipy.special.kolmogorov(np.sqrt(effective) * statistic)), "limit"
-    return float(np.clip(_one_sample(statistic, max(round(effective), 1)), 0.0, 1.0)), "asymptotic"
+    # Without rounding errors, samples of the same sizes have few different statistics, whose p-values are kept.
+    p_value = _one_sample(round(statistic, 14), max(round(effective), 1))
+    return float(np.clip(p_value, 0.0, 1.0)), "asymptotic"
 
 
+def steps_of(statistic: float, rows: int, reference_rows: int) -> int:
+    """Return the statistic in units of the smallest difference that samples of these sizes can have."""
+    return round(statistic * lcm(rows, reference_rows))
+
+
+@lru_cache(KEPT)
 def _one_sample(statistic: float, rows: int) -> float:
     """Return the p-value of one sample, as `scipy.stats.kstwo.sf`, which is slow for few rows."""
     if rows * statistic <= 0.5:

@@ -32,6 +32,8 @@ MIN_PROBABILITY = 1e-6
 PROBABILITIES = np.geomspace(1.0, MIN_PROBABILITY, 73)
 """Upper-tail probabilities at which the null is stored, twelve points for each power of ten."""
 LOG_PROBABILITIES = np.log(PROBABILITIES)
+GRID = np.append(0.0, np.geomspace(1e-4, 1e3, 400))
+"""The values, as multiples of the largest statistic drawn, between which the null is interpolated."""
 TAIL_SHARE = 0.1
 """The share of the segments, those with the largest statistics, to whose excess the tail is fitted."""
 SPREAD_LEVELS = (np.arange(32) + 0.5) / 32
@@ -116,54 +118,76 @@ def min_attainable_p_value(rows: float, reference_rows: float) -> float:
     )
 
 
-def fit_null(drawn: Floats, blocks: float, max_rows: float = 1.0) -> NullDistribution:
+def fit_null(drawn: Floats, reached: Floats, blocks: float, max_rows: float = 1.0) -> NullDistribution:
     """Fit the null distribution to the statistics of drawn segments.
 
     Args:
         drawn: squared statistics times rows, the first one Kolmogorov-Smirnov or the total variation, shape
             (statistics, lengths, replicates).
+        reached: their `p_values`, shape as `drawn`.
         blocks: the number of blocks of dependent rows in the reference.
         max_rows: the number of rows of a time, to which its effective rows are limited.
     """
     freedom = max(blocks / 2, 1.0)
-    spreads = scipy.stats.chi2.ppf(SPREAD_LEVELS, freedom) / freedom
-    quantiles = np.array([[_quantiles(np.sort(one), spreads) for one in statistic] for statistic in drawn])
+    spreads = 2 * scipy.special.gammaincinv(freedom / 2, SPREAD_LEVELS) / freedom  # Quantiles of chi-square.
+    ordered = np.sort(drawn, axis=-1)
+    starts = np.quantile(ordered, 1 - TAIL_SHARE, axis=-1)
+    quantiles = np.array(
+        [[_quantiles(*one, spreads) for one in zip(*each, strict=True)] for each in zip(ordered, starts, strict=True)]
+    )
     longer = len(SEGMENT_LENGTHS) - drawn.shape[1]
     quantiles = np.pad(quantiles, ((0, 0), (0, longer), (0, 0)), mode="edge")
     middle = np.median(drawn[0, -1])
     independence = KOLMOGOROV_MEDIAN**2 / middle if middle > 0 else 1.0
-    return NullDistribution(quantiles, independent_tests(p_values(drawn)), float(np.clip(independence, 0.0, max_rows)))
+    return NullDistribution(quantiles, independent_tests(reached), float(np.clip(independence, 0.0, max_rows)))
 
 
-def _quantiles(drawn: Floats, spreads: Floats) -> Floats:
+def _quantiles(drawn: Floats, start: float, spreads: Floats) -> Floats:
     """Return the quantiles of a null distribution whose scale is mixed over its uncertainty.
 
     Args:
         drawn: the statistics of the segments, ascending, shape (replicates,).
-        spreads: the factors by which their scale may be off, shape (s,).
+        start: where the tail begins that is fitted.
+        spreads: the factors by which their scale may be off, ascending, shape (s,).
     """
-    grid = np.concatenate(([0.0], np.geomspace(max(drawn[-1], 1e-300) * 1e-4, max(drawn[-1], 1e-300) * 1e3, 400)))
-    survival = _survival(drawn, grid[:, None] * spreads).mean(axis=1)
+    if drawn[-1] <= 0:
+        return np.zeros(len(PROBABILITIES))
+    excess = (drawn[np.searchsorted(drawn, start) :] - start).mean()
+    grid = _grid(drawn, start, excess, spreads)
+    survival = _survival(drawn, start, excess, spreads[:, None] * grid).mean(axis=0)
     falling = np.minimum.accumulate(np.maximum(survival, MIN_PROBABILITY * 1e-3))
     return np.asarray(np.interp(-LOG_PROBABILITIES, -np.log(falling), grid))
 
 
-def _survival(drawn: Floats, squared: Floats) -> Floats:
-    """Return the share of segments that reach a value; beyond the largest tenth, by an exponential tail."""
-    reach = (1 + len(drawn) - np.searchsorted(drawn, squared * (1 - 1e-9))) / (1 + len(drawn))
-    start = np.quantile(drawn, 1 - TAIL_SHARE)
-    excess = (drawn[drawn >= start] - start).mean()
+def _grid(drawn: Floats, start: float, excess: float, spreads: Floats) -> Floats:
+    """Return the values at which the survival is computed: those of `GRID` where it is below 1 and not negligible."""
+    grid = max(drawn[-1], 1e-300) * GRID
+    first = max(int(np.searchsorted(grid, drawn[0] / spreads[-1])) - 1, 0)
     if excess <= 0:
-        return np.where(squared > start, MIN_PROBABILITY, reach)
-    return np.where(
-        squared > start, np.minimum(TAIL_SHARE, reach.max()) * np.exp(-(squared - start).clip(0) / excess), reach
-    )
+        return np.asarray(grid[first:])
+    negligible = (start + excess * np.log(TAIL_SHARE / MIN_PROBABILITY)) / spreads[0]
+    return np.asarray(grid[first : int(np.searchsorted(grid, negligible)) + 2])
+
+
+def _survival(drawn: Floats, start: float, excess: float, squared: Floats) -> Floats:
+    """Return the share of segments that reach a value; beyond the largest tenth, by an exponential tail.
+
+    Args:
+        excess: the mean by which the statistics in the tail exceed its start.
+        squared: the values, any shape.
+    """
+    reach = (1 + len(drawn) - np.searchsorted(drawn, squared * (1 - 1e-9))) / (1 + len(drawn))
+    tail = TAIL_SHARE * np.exp((start - squared).clip(max=0) / excess) if excess > 0 else MIN_PROBABILITY
+    return np.where(squared > start, tail, reach)
 
 
 def p_values(drawn: Floats) -> Floats:
     """Return for each drawn statistic the share of those that reach it, shape as `drawn`; ties get the largest
     share."""
-    return np.asarray(scipy.stats.rankdata(-drawn, method="max", axis=-1) / drawn.shape[-1])
+    found = np.empty_like(drawn)
+    for place in np.ndindex(drawn.shape[:-1]):
+        found[place] = 1 - np.searchsorted(np.sort(drawn[place]), drawn[place]) / drawn.shape[-1]
+    return found
 
 
 def independent_tests(p: Floats) -> float:

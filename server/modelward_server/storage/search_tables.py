@@ -31,7 +31,7 @@ class VersionTagRow(Base):
     key: Mapped[str] = mapped_column(Name, primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
 
-    __table_args__ = (Index("ledger_version_tags_by_value", "key", "digest", "model", "version"),)
+    __table_args__ = (Index("ledger_version_tags_by_value", "key", "digest", "model", version.desc()),)
 
 
 class VersionMetricRow(Base):

@@ -69,6 +69,15 @@ class ModelRow(Base):
     halted_at: Mapped[datetime | None] = mapped_column(default=None)
     revision: Mapped[int] = mapped_column(default=1)
 
+    __table_args__ = (
+        Index(
+            "ledger_models_halted",
+            "name",
+            sqlite_where=text("halted_at IS NOT NULL"),
+            postgresql_where=text("halted_at IS NOT NULL"),
+        ),
+    )
+
 
 class VersionRow(Base):
     __tablename__ = "ledger_versions"
@@ -121,7 +130,16 @@ class VersionRow(Base):
             sqlite_where=text("stage = 'production'"),
             postgresql_where=text("stage = 'production'"),
         ),
-        Index("ledger_versions_by_stage", "stage", "model", "version"),
+        Index(
+            "ledger_versions_unusable",
+            "trial_result",
+            "stage",
+            "model",
+            sqlite_where=text("stage = 'production' AND trial_result = 'unusable'"),
+            postgresql_where=text("stage = 'production' AND trial_result = 'unusable'"),
+        ),
+        Index("ledger_versions_newest_first", "model", version.desc()),
+        Index("ledger_versions_by_stage", "stage", "model", version.desc()),
         Index(
             "ledger_versions_to_try",
             "created_at",
