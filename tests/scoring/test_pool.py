@@ -141,7 +141,7 @@ async def test_memory_is_bounded_for_all_models_together(tmp_path: Path) -> None
 RNG = np.random.default_rng(3)
 
 
-@pytest.mark.parametrize("moves", [40])
+@pytest.mark.parametrize("moves", [20])
 async def test_every_answer_is_of_the_version_that_it_names(scorer: AsyncClient, moves: int) -> None:
     name = await linear(scorer, 1.0)
     await linear(scorer, 2.0, name)
@@ -157,14 +157,13 @@ async def test_every_answer_is_of_the_version_that_it_names(scorer: AsyncClient,
 
     async def promotes() -> None:
         try:
-            for move in range(moves):
-                if move % 2:
-                    await scorer.rollback(name, reason="back")
-                else:
-                    await scorer.promote(f"{name}/{1 + move // 2 % 2}", to="staging")
-                    await scorer.promote(f"{name}/{1 + move // 2 % 2}", to="production")
+            for _ in range(moves):
+                await scorer.rollback(name, reason="back")
+                await scorer.promote(f"{name}/2", to="staging")
+                await scorer.promote(f"{name}/2", to="production")
         finally:
             done.set()
 
-    *numbers, _ = await asyncio.gather(*(scores() for _ in range(4)), promotes())
-    assert min(numbers) > 0
+    scoring = [asyncio.create_task(scores()) for _ in range(4)]
+    await promotes()
+    assert min(await asyncio.gather(*scoring)) > 0

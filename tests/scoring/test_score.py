@@ -48,6 +48,7 @@ async def test_a_classifier_gives_classes_and_their_probabilities(scorer: AsyncC
     found = await scorer.score(version.model, ROWS)
     assert found.predictions.tolist() == CLASS.predict(ROWS).tolist()
     assert found.classes == ("down", "up")
+    assert found.probabilities is not None
     np.testing.assert_allclose(found.probabilities, CLASS.predict_proba(ROWS), rtol=1e-9)
     assert list(found.to_pandas().columns) == ["row", "prediction", "probability:down", "probability:up"]
 
@@ -94,7 +95,7 @@ async def test_of_two_classes_the_second_ranks(scorer: AsyncClient) -> None:
     assert found.rows.tolist() == expected.tolist()
     three = LogisticRegression().fit(ROWS, pd.cut(ROWS.a, 3, labels=["x", "y", "z"]).astype(str))
     other = await in_production(scorer, three)
-    with pytest.raises(errors.InvalidField, match="options.top_k: ranks by a number"):
+    with pytest.raises(errors.InvalidField, match=r"options\.top_k: ranks by a number"):
         await scorer.score(other.model, ROWS, top_k=5)
 
 

@@ -137,7 +137,8 @@ class AsyncScoring(AsyncConnection):
         from modelward.data import to_columns
 
         request = put_rows(pb.ScoreRequest(model=model, options=options), to_columns(data, names))
-        return list(scores_of(await self._call(self._scoring.Score, request, timeout)))
+        answer = await self._call(self._scoring.Score, request, timeout)
+        return list(scores_of(answer))
 
 
 def _requests(

@@ -138,7 +138,8 @@ class Scoring(Connection):
         from modelward.data import to_columns
 
         request = put_rows(pb.ScoreRequest(model=model, options=options), to_columns(data, names))
-        return list(scores_of(self._call(self._scoring.Score, request, timeout)))
+        answer = self._call(self._scoring.Score, request, timeout)
+        return list(scores_of(answer))
 
 
 def _requests(
