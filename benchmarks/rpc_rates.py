@@ -37,6 +37,8 @@ from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 
+OTHER = "halted"
+"""A model that is only halted, again and again."""
 WATCHES = 1_000
 MODEL = "spx"
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
@@ -110,6 +112,7 @@ def _fill(target: str, folder: Path) -> None:
             client.register(MODEL, folder / "model.bin")
         client.promote("spx/1", to="staging")
         client.promote("spx/1", to="production")
+        client.create_model(OTHER)
         client.set_reference("spx/1", {"a": [float(i) for i in range(1_000)]})
 
 
@@ -137,6 +140,7 @@ def _calls(channel: aio.Channel) -> dict[str, Ask]:
         "ListDueModels": lambda: jobs.ListDueModels(retraining_pb2.ListDueModelsRequest()),
         "ReportActiveVersion": lambda: lifecycle.ReportActiveVersion(report),
         "LogMetrics": metrics,
+        "HaltModel": lambda: lifecycle.HaltModel(pb.HaltModelRequest(model=OTHER, reason="measured")),
         "RecordOutcomes, one": outcomes,
         "DetectDrift, 100 rows": lambda: drift.DetectDrift(few),
     }

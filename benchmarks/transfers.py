@@ -193,7 +193,7 @@ def _modelward_download(target: str, folder: Path) -> None:
     from modelward import Client
 
     with Client(target, timeout=TIMEOUT) as client:
-        client.download(next(client.list_versions("model")), folder / "copy")
+        client.download(next(iter(client.list_versions("model"))), folder / "copy")
 
 
 @contextmanager

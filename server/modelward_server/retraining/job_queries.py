@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import JobState
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.retraining.schedule_inputs import due_models
+from modelward_server.retraining.schedule_inputs import due_by_schedule
 from modelward_server.runtime.retries import log_once
 from modelward_server.storage.retraining_tables import JobRow, ScheduleRow
 from modelward_server.storage.tables import ModelRow
@@ -114,7 +114,7 @@ def _free(rows: Select[Row], query: JobQuery, now: datetime) -> Select[Row]:
 
 def due_without_job(session: Session, query: JobQuery, now: datetime) -> list[str]:
     """Return the models that schedules make due and that have no open job yet, the longest due first."""
-    models = [due.model for due in due_models(session, query.model, now) if due.reasons and not due.job_id]
+    models = [due.model for due in due_by_schedule(session, query.model, now) if due.reasons and not due.job_id]
     return [model for model in models if policy_matches(session, model, query)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, true
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -40,7 +40,18 @@ def due_models(session: Session, model: str, now: datetime) -> list[DueModel]:
     """
     if model:
         model_row(session, model)
-    found = (_due_or_problem(session, name, now) for name in ([model] if model else list(_candidates(session))))
+    return _due_among(session, [model] if model else list(_candidates(session)), now)
+
+
+def due_by_schedule(session: Session, model: str, now: datetime) -> list[DueModel]:
+    """Return those of the models with schedules that are due, as `due_models` does."""
+    scheduled = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)).distinct()
+    of_model = ScheduleRow.model == model if model else true()
+    return _due_among(session, list(session.scalars(scheduled.where(of_model))), now)
+
+
+def _due_among(session: Session, models: Sequence[str], now: datetime) -> list[DueModel]:
+    found = (_due_or_problem(session, model, now) for model in models)
     return sorted((due for due in found if due is not None), key=lambda due: (due.due_since, due.model))
 
 

@@ -77,11 +77,7 @@ class RequestUnitOfWork(UnitOfWork):
             change_once = token.guard(
                 lambda session: _run_once(session, key, change, audit.begin_change(session, actor))
             )
-            result: Answer = (
-                await self.executors.urgent.run(self._write_urgently, change_once)
-                if urgent
-                else await self._commit(change_once)
-            )
+            result: Answer = await self._commit(change_once, urgent=urgent)
         self._on_write()
         return result
 

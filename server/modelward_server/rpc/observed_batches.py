@@ -156,7 +156,7 @@ class BatchReader:
             return
         for batch in batches:
             with refused_as(batch.number, message.field):
-                table = self._table(message.field, select_rows(columns, batch.rows), [batch])
+                table = self._fitted(message.field, select_rows(columns, batch.rows), [batch])
             rows = slice(0, len(table.ranks))
             yield BatchTable(table.field, table.columns, table.ranks, [Batch(batch.number, batch.seen_at, rows)])
 
@@ -164,7 +164,7 @@ class BatchReader:
         if len(batches) == 1 or self._keys.time in columns:
             return None
         try:
-            return self._table(field, dict(columns), batches)
+            return self._fitted(field, dict(columns), batches)
         except (InvalidField, LimitReached):
             return None
 
@@ -172,7 +172,7 @@ class BatchReader:
         ignored = {*self._profile.ignored} - self._keys.names
         return read_columns(message.data, f"{message.field}.data", self._sources, ignored=ignored)
 
-    def _table(self, field: str, columns: Columns, batches: Sequence[Batch]) -> BatchTable:
+    def _fitted(self, field: str, columns: Columns, batches: Sequence[Batch]) -> BatchTable:
         """Fit rows to the column kinds of the reference, sorted by the columns of times and groups.
 
         Rows that are not of the sessions of the reference are left out.

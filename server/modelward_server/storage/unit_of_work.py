@@ -113,14 +113,15 @@ class UnitOfWork:
         with span("ledger read"), self.ledger.reading() as session:
             return query(session)
 
-    async def _commit(self, change: Callable[[Session], Value]) -> Value:
-        """Run a change on the executor of writes.
+    async def _commit(self, change: Callable[[Session], Value], *, urgent: bool = False) -> Value:
+        """Run a change on the executor of writes, or on that of what is urgent.
 
         It waits for the ledger at once, not only once a thread is free: whichever thread writes next takes it along.
         """
         one = self.ledger.group.add(change)
+        executor, write = (self.executors.urgent, self._write_urgently) if urgent else (self._writes, self._write)
         try:
-            return await self._writes.run(self._write, change, one)
+            return await executor.run(write, change, one)
         except BaseException:  # Too many changes wait for a thread, or nobody waits for this one any more.
             self.ledger.group.withdraw(one)
             raise
@@ -136,5 +137,6 @@ class UnitOfWork:
                 return attempt()
         return run()
 
-    def _write_urgently(self, change: Callable[[Session], Value]) -> Value:
-        return self.ledger.run_with_reserve(lambda: self._write(change))
+    def _write_urgently(self, change: Callable[[Session], Value], waiting: Waiting[Value]) -> Value:
+        first = iter([waiting])  # With the reserve of a full disk it is another attempt.
+        return self.ledger.run_with_reserve(lambda: self._write(change, next(first, None)))
