@@ -43,9 +43,15 @@ def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int |
 
 
 def put_rows(request: pb.ScoreRequest, columns: Columns) -> pb.ScoreRequest:
-    """Add the rows to a request."""
+    """Add the rows to a request, as a matrix if all are floats."""
+    import numpy as np
+
     from modelward.data import to_dataset
 
+    if all(values.dtype == np.float64 for values in columns.values()):
+        values = np.column_stack(list(columns.values())).astype("<f8", copy=False)
+        request.matrix.CopyFrom(pb.DoubleMatrix(names=list(columns), values=values.tobytes()))
+        return request
     data = to_dataset(columns)
     if data.WhichOneof("source") == "arrow_ipc":
         request.arrow_ipc = data.arrow_ipc

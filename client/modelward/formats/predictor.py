@@ -46,6 +46,9 @@ class Predictor:
         self._width = len(signature.inputs)
         self._given_names = given_names
         self._last_columns: Any = None
+        self._last_names: list[str] = []
+        self._last_chosen: list[str] = []
+        self._places: list[int] = []
         self._calls()
 
     def _calls(self) -> None:
@@ -172,6 +175,29 @@ class Predictor:
         import pandas as pd
 
         return pd.DataFrame(dict(columns), copy=False)
+
+    def from_matrix(self, matrix: Array, names: Sequence[str]) -> Any:
+        """Return named columns of floats in the form that the model takes.
+
+        Args:
+            matrix: float64 of shape (rows, columns).
+            names: the names of its columns, of which there may be more than the model takes.
+
+        Raises:
+            InvalidField: as `predict` does.
+        """
+        if names != self._last_names:
+            chosen = self._choose(names)
+            self._places = [names.index(name) for name in chosen]
+            self._last_chosen, self._last_names = list(chosen), list(names)
+        rows = matrix[:, self._places]
+        if type(self).from_columns is not Predictor.from_columns:
+            return self.from_columns({name: rows[:, i] for i, name in enumerate(self._last_chosen)})
+        if not self.in_frame:
+            return rows
+        import pandas as pd
+
+        return pd.DataFrame(rows, columns=self._last_chosen, copy=False)
 
     def _matrix(self, frame: Any) -> Any:
         kinds = {dtype.kind for dtype in frame.dtypes}

@@ -105,6 +105,7 @@ class ScoreRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     ARROW_IPC_FIELD_NUMBER: _builtins.int
+    MATRIX_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     arrow_ipc: _builtins.bytes
@@ -117,6 +118,10 @@ class ScoreRequest(_message.Message):
     def columns(self) -> _common_pb2.ColumnTable:
         """Typed columns, which can be entered by hand in grpcurl."""
 
+    @_builtins.property
+    def matrix(self) -> Global___DoubleMatrix:
+        """Floating-point columns as one matrix, which takes the least time."""
+
     def __init__(
         self,
         *,
@@ -124,16 +129,45 @@ class ScoreRequest(_message.Message):
         options: Global___ScoringOptions | None = ...,
         columns: _common_pb2.ColumnTable | None = ...,
         arrow_ipc: _builtins.bytes = ...,
+        matrix: Global___DoubleMatrix | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "options", b"options", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "matrix", b"matrix", "options", b"options", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "model", b"model", "options", b"options", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "matrix", b"matrix", "model", b"model", "options", b"options", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_rows: _TypeAlias = _typing.Literal["columns", "arrow_ipc"]  # noqa: Y015
+    _WhichOneofReturnType_rows: _TypeAlias = _typing.Literal["columns", "arrow_ipc", "matrix"]  # noqa: Y015
     _WhichOneofArgType_rows: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_rows) -> _WhichOneofReturnType_rows | None: ...
 
 Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class DoubleMatrix(_message.Message):
+    """A table of floating-point columns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    values: _builtins.bytes
+    """The values, row after row: 8 bytes for each, a little-endian float64. NaN is a missing value."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns' names, each once."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        values: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DoubleMatrix: _TypeAlias = DoubleMatrix  # noqa: Y015
 
 @_typing.final
 class ScoreResponse(_message.Message):

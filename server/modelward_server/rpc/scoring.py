@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 
 from modelward.data import Columns
@@ -90,7 +91,10 @@ class ScoringServicer(ScoringServiceServicer):
         )
 
     async def _columns(self, request: pb.ScoreRequest) -> Columns:
-        if request.WhichOneof("rows") == "arrow_ipc":
+        form = request.WhichOneof("rows")
+        if form == "matrix":
+            return _from_matrix(request.matrix)
+        if form == "arrow_ipc":
             return await self._decoded(request.arrow_ipc)
         return typed_columns(request.columns, "columns")
 
@@ -98,6 +102,15 @@ class ScoringServicer(ScoringServiceServicer):
         if len(stream) <= SMALL_BYTES:
             return _from_arrow(stream)
         return await self._unit_of_work.executors.compute.run(_from_arrow, stream)
+
+
+def _from_matrix(matrix: pb.DoubleMatrix) -> Columns:
+    names = matrix.names
+    if len(matrix.values) % (8 * len(names)):
+        fix = f"has {len(matrix.values)} bytes; send 8 for each of {len(names)} values in each row"
+        raise InvalidField(FieldViolation("matrix.values", fix))
+    values = np.frombuffer(matrix.values, "<f8").reshape(-1, len(names))
+    return {name: values[:, i] for i, name in enumerate(names)}
 
 
 def _from_arrow(stream: bytes) -> Columns:

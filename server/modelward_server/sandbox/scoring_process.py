@@ -1,15 +1,16 @@
 """The process in which one model is kept loaded; forked by the fork server, and confined before this module runs.
 
 It loads the model as `model_process` does, predicts the rows of its reference to warm up, and reports that it is ready.
-Then it answers each request, a line of `{"bytes": ...}` and an Arrow stream of so many bytes, with a line of JSON and
-the bytes of the arrays whose shapes are in it. It ends when its standard input closes.
+Then it answers each request, a line of `{"bytes": ...}` and so many bytes, with a line of JSON and the bytes of the
+arrays whose shapes are in it. The bytes are a matrix of float64, row after row, where the line has the `names` of its
+columns, and otherwise an Arrow stream. It ends when its standard input closes.
 """
 
 import gc
 import json
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
@@ -35,8 +36,8 @@ def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
         return
     gc.freeze()
     _write(answers, {"ready": True, "memory_bytes": max(_peak_bytes() - before, 1)})
-    for stream in _requests(sys.stdin.buffer):
-        _answer(model, stream, answers, job["memory_mb"], before)
+    for request, content in _requests(sys.stdin.buffer):
+        _answer(model, request, content, answers, job["memory_mb"], before)
 
 
 def _warm_up(model: Predictor, folder: Path) -> None:
@@ -47,14 +48,17 @@ def _warm_up(model: Predictor, folder: Path) -> None:
         model.outputs(table[:1])
 
 
-def _requests(source: BinaryIO) -> Iterator[bytes]:
+def _requests(source: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
     while line := source.readline():
-        yield source.read(json.loads(line)["bytes"])
+        request = json.loads(line)
+        yield request, source.read(request["bytes"])
 
 
-def _answer(model: Predictor, stream: bytes, answers: BinaryIO, memory_mb: int, before: int) -> None:
+def _answer(
+    model: Predictor, request: Mapping[str, Any], content: bytes, answers: BinaryIO, memory_mb: int, before: int
+) -> None:
     try:
-        rows = _rows(model, stream)
+        rows = _rows(model, request.get("names"), content)
         begin = perf_counter()
         outputs = model.outputs(rows)
         seconds = perf_counter() - begin
@@ -69,12 +73,14 @@ def _answer(model: Predictor, stream: bytes, answers: BinaryIO, memory_mb: int, 
     _write(answers, {**known, **used, "shapes": shapes}, *arrays.values())
 
 
-def _rows(model: Predictor, stream: bytes) -> Any:
-    with pa.ipc.open_stream(stream) as reader:
-        try:
+def _rows(model: Predictor, names: Sequence[str] | None, content: bytes) -> Any:
+    try:
+        if names is not None:
+            return model.from_matrix(np.frombuffer(content).reshape(-1, len(names)), names)
+        with pa.ipc.open_stream(content) as reader:
             return model.prepare(reader.read_all())
-        except InvalidField as error:
-            raise WrongDataError("; ".join(violation.description for violation in error.violations)) from None
+    except InvalidField as error:
+        raise WrongDataError("; ".join(violation.description for violation in error.violations)) from None
 
 
 def _arrays(outputs: Outputs) -> dict[str, np.ndarray[Any, Any]]:

@@ -2,67 +2,87 @@
 
 import asyncio
 import math
+import os
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from modelward.data import Columns
 from modelward.errors import LimitReached, ModelFailed
 from modelward.lifecycle import ModelVersion
 from modelward_server.sandbox.sandbox import Limits, Run
-from modelward_server.sandbox.warm_model import LoadedModel, WarmModel
+from modelward_server.sandbox.warm_model import LoadedModel, ModelKey, WarmModel
 
+MAX_PER_MODEL = os.cpu_count() or 1
+"""Maximum number of processes of one model: each has one thread."""
 MAX_WAITING = 64
 """Maximum number of calls that wait for one model."""
 RETRY_SECONDS = 1.0
 """After this time a call that was refused may succeed."""
+PINNED_SECONDS = 600.0
+"""For so long after its last call a version in production is ended only for another one in production."""
 WEIGHT = 0.2
 """The weight of the newest call in the mean time of a call."""
 
 Value = TypeVar("Value")
 
 
-class ModelKey(NamedTuple):
-    """What one process can answer for: the same files, taken in the same way."""
-
-    digest: str
-    format: str
-    signature: str
-    names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, model: LoadedModel) -> "ModelKey":
-        version = model.version
-        return cls(version.digest, str(version.format), str(version.signature), tuple(model.names))
-
-
 class _Slot:
     """One loaded model: its processes, and the calls that wait for one of them."""
 
     def __init__(self, model: LoadedModel) -> None:
+        self.key = model.key
         self.model = model
         self.idle: list[WarmModel] = []
         self.processes = 0
         """Those that are idle, at work, or being started."""
-        self.waiting = 0
-        self.freed = asyncio.Condition()
+        self.waiting = deque[asyncio.Future[WarmModel | None]]()
+        """Calls that wait for a process, those that came first in front."""
         self.mean_seconds = 0.0
         """The mean time of a call, without waiting."""
+        self.used_at = time.monotonic()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether another process would answer calls that wait."""
+        return len(self.waiting) >= self.processes and self.processes < MAX_PER_MODEL
 
     def expected_seconds(self) -> float:
         """Return how long a call would take that comes now."""
-        ahead = math.ceil((self.waiting + self.processes - len(self.idle)) / max(self.processes, 1))
+        ahead = math.ceil((len(self.waiting) + self.processes - len(self.idle)) / max(self.processes, 1))
         return (ahead + 1) * self.mean_seconds
+
+    async def wait(self) -> WarmModel | None:
+        """Wait for a process, in turn; None once one could be started."""
+        turn: asyncio.Future[WarmModel | None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # It was given a process at this moment.
+                self.give(turn.result())
+            raise
+
+    def give(self, process: WarmModel | None) -> None:
+        """Give a process, or the chance to start one, to the call that waits longest."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(process)
+                return
+        if process is not None:
+            self.idle.append(process)
 
 
 class ModelPool:
     """Keeps models loaded, and lets them predict.
 
     A model has one process, and more while calls wait and the pool has room. When there is no room, models that are not
-    in use are ended, the one that was used longest ago first, and those in production last.
+    in use are ended, the one that was used longest ago first; one that is in production only for another one that is,
+    or if it was not used for ten minutes.
 
     Args:
         limits: of each process.
@@ -102,11 +122,7 @@ class ModelPool:
         """
         slot = self._slot(model)
         _check_waiting(slot, seconds)
-        slot.waiting += 1
-        try:
-            process = await self._next_process(slot)
-        finally:
-            slot.waiting -= 1
+        process = await self._next_process(slot)
         return await self._to_its_end(self._predict(slot, process, columns, field, seconds))
 
     async def load(self, model: LoadedModel) -> None:
@@ -118,11 +134,11 @@ class ModelPool:
         """
         slot = self._slot(model)
         if not slot.processes:
-            await self._free(slot, await self._to_its_end(self._next_process(slot)))
+            self._free(slot, await self._to_its_end(self._next_process(slot)))
 
     def pin(self, model: str, loaded: LoadedModel) -> None:
         """Note which version of a model is in production: it is ended only for others that are."""
-        self._in_production[model] = ModelKey.of(loaded)
+        self._in_production[model] = loaded.key
 
     def serves(self, model: str) -> bool:
         """Return whether the version of a model that is in production was scored here."""
@@ -148,8 +164,9 @@ class ModelPool:
         return sum(slot.processes for slot in self._slots.values())
 
     def _slot(self, model: LoadedModel) -> _Slot:
-        key = ModelKey.of(model)
-        slot = self._slots.setdefault(key, _Slot(model))
+        key = model.key
+        slot = self._slots.get(key) or self._slots.setdefault(key, _Slot(model))
+        slot.used_at = time.monotonic()
         self._slots.move_to_end(key)
         return slot
 
@@ -158,10 +175,10 @@ class ModelPool:
         while True:
             if slot.idle:
                 return slot.idle.pop()
-            if not slot.processes or (slot.waiting > slot.processes and self.processes < self._max_processes):
+            if not slot.processes or (slot.is_crowded and self.processes < self._max_processes):
                 return await self._start(slot)
-            async with slot.freed:
-                await slot.freed.wait_for(lambda: bool(slot.idle) or not slot.processes)
+            if process := await slot.wait():
+                return process
 
     async def _start(self, slot: _Slot) -> WarmModel:
         slot.processes += 1
@@ -174,8 +191,7 @@ class ModelPool:
             await self._fit(slot, process)
         except BaseException:
             slot.processes -= 1
-            self._forget_unused(slot)
-            await _notify(slot)
+            self._give_up_place(slot)
             raise
         return process
 
@@ -200,13 +216,15 @@ class ModelPool:
                 raise self._no_room(wanted_by.model.version)
             process = slot.idle.pop()
             slot.processes -= 1
-            self._forget_unused(slot)
+            self._give_up_place(slot)
             processes, bytes_ = processes - 1, bytes_ - self._memory[process]
             await self._end(process)
 
     def _least_needed(self, wanted_by: _Slot) -> _Slot | None:
-        pinned = {key for key in self._in_production.values() if key in self._slots}
-        wants = ModelKey.of(wanted_by.model) in pinned
+        since = time.monotonic() - PINNED_SECONDS
+        known = {key for key in self._in_production.values() if key in self._slots}
+        pinned = {key for key in known if self._slots[key].used_at > since}
+        wants = wanted_by.key in pinned
         unused = [key for key, slot in self._slots.items() if slot.idle and slot is not wanted_by]
         others = [key for key in unused if key not in pinned] + [key for key in unused if key in pinned and wants]
         return self._slots[others[0]] if others else None
@@ -226,22 +244,23 @@ class ModelPool:
         finally:
             taken = time.monotonic() - begin
             slot.mean_seconds += WEIGHT * (taken - slot.mean_seconds)
-            await self._free(slot, process)
+            self._free(slot, process)
 
-    async def _free(self, slot: _Slot, process: WarmModel) -> None:
+    def _free(self, slot: _Slot, process: WarmModel) -> None:
         """Give a process back for the next call; one that has ended leaves its place."""
         if process.has_ended:
             slot.processes -= 1
             self._memory.pop(process, None)
-            self._forget_unused(slot)
+            self._give_up_place(slot)
         else:
             self._memory[process] = process.memory_bytes
-            slot.idle.append(process)
-        await _notify(slot)
+            slot.give(process)
 
-    def _forget_unused(self, slot: _Slot) -> None:
+    def _give_up_place(self, slot: _Slot) -> None:
+        """Let a call that waits start another process, or forget a model that nobody uses."""
+        slot.give(None)
         if not slot.processes and not slot.waiting:
-            self._slots.pop(ModelKey.of(slot.model), None)
+            self._slots.pop(slot.key, None)
 
     async def _end(self, process: WarmModel) -> None:
         self._memory.pop(process, None)
@@ -263,15 +282,10 @@ def _check_waiting(slot: _Slot, seconds: float | None) -> None:
         LimitReached: too many calls wait, or its time would not suffice.
     """
     version = slot.model.version
-    if slot.waiting >= MAX_WAITING:
+    if len(slot.waiting) >= MAX_WAITING:
         message = f"{MAX_WAITING} calls wait for {version}; retry later"
         raise LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_queue")
     expected = slot.expected_seconds()
     if seconds is not None and expected > seconds:
         message = f"{version} would answer in about {expected:.3g} s, but the call has {seconds:.3g} s left"
         raise LimitReached(message, retry_seconds=expected, limit="scoring_queue")
-
-
-async def _notify(slot: _Slot) -> None:
-    async with slot.freed:
-        slot.freed.notify_all()
