@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -87,7 +88,9 @@ async def test_processes_that_are_killed_are_replaced(scorer: AsyncClient, scori
     name = await linear(scorer, 2.0)
     for _ in range(5):
         await scorer.score(name, rows(0))
-        for process in _model_processes():
+        processes = _model_processes()
+        assert processes
+        for process in processes:
             os.kill(process, signal.SIGKILL)
         answers = await asyncio.gather(*(scorer.score(name, rows(0)) for _ in range(4)), return_exceptions=True)
         for one in answers:
@@ -98,11 +101,18 @@ async def test_processes_that_are_killed_are_replaced(scorer: AsyncClient, scori
 
 
 def _model_processes() -> list[int]:
-    """Return the processes whose parents were forked by the fork servers: each has one supervisor."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], text=True, capture_output=True, check=True).stdout
-    lines = [line.split(None, 2) for line in listed.splitlines()[1:]]
-    forked = {int(pid): int(parent) for pid, parent, args in lines if "modelward_server.sandbox.fork_server" in args}
-    return [pid for pid, parent in forked.items() if parent in forked and forked.get(parent) in forked]
+    """Return this process's descendants without children among those that the fork servers have forked."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], text=True, capture_output=True, check=True).stdout
+    lines = [line.split(None, 2) for line in listed.splitlines()]
+    parents = {int(pid): int(parent) for pid, parent, _ in lines}
+    forked = {int(pid) for pid, _, args in lines if "sandbox.fork_server" in args and "bwrap" not in args}
+    models = {pid for pid in forked if parents.get(parents[pid]) in forked and pid not in parents.values()}
+    return [pid for pid in models if os.getpid() in _ancestors(pid, parents)]
+
+
+def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    while pid := parents.get(pid, 0):
+        yield pid
 
 
 async def test_there_is_room_for_so_many_models(tmp_path: Path) -> None:
