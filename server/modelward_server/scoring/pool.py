@@ -5,13 +5,13 @@ import math
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from modelward.data import Columns
-from modelward.errors import LimitReached, ModelFailed
+from modelward.errors import LimitReached, ModelFailed, ModelwardError
 from modelward.lifecycle import ModelVersion
 from modelward_server.sandbox.sandbox import Limits, Run
 from modelward_server.sandbox.warm_model import LoadedModel, ModelKey, WarmModel
@@ -39,7 +39,7 @@ class _Slot:
         self.idle: list[WarmModel] = []
         self.processes = 0
         """Those that are idle, at work, or being started."""
-        self.waiting = deque[asyncio.Future[WarmModel | None]]()
+        self.waiting = deque[asyncio.Future[WarmModel]]()
         """Calls that wait for a process, those that came first in front."""
         self.mean_seconds = 0.0
         """The mean time of a call, without waiting."""
@@ -55,26 +55,36 @@ class _Slot:
         ahead = math.ceil((len(self.waiting) + self.processes - len(self.idle)) / max(self.processes, 1))
         return (ahead + 1) * self.mean_seconds
 
-    async def wait(self) -> WarmModel | None:
-        """Wait for a process, in turn; None once one could be started."""
-        turn: asyncio.Future[WarmModel | None] = asyncio.get_running_loop().create_future()
+    async def wait(self) -> WarmModel:
+        """Wait for a process, in turn.
+
+        Raises:
+            LimitReached, ModelFailed, StoreUnavailable: none can be started.
+        """
+        turn: asyncio.Future[WarmModel] = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # It was given a process at this moment.
-                self.give(turn.result())
+            if turn.done() and not turn.cancelled() and not turn.exception():
+                self.give(turn.result())  # It was given a process at this moment.
             raise
 
-    def give(self, process: WarmModel | None) -> None:
-        """Give a process, or the chance to start one, to the call that waits longest."""
+    def give(self, process: WarmModel) -> None:
+        """Give a process to the call that waits longest."""
         while self.waiting:
             turn = self.waiting.popleft()
             if not turn.done():
                 turn.set_result(process)
                 return
-        if process is not None:
-            self.idle.append(process)
+        self.idle.append(process)
+
+    def fail(self, error: BaseException) -> None:
+        """Let all calls that wait fail: there is no process, and none can be started."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_exception(error)
 
 
 class ModelPool:
@@ -101,7 +111,6 @@ class ModelPool:
         self._memory: dict[WarmModel, int] = {}
         self._room = asyncio.Lock()
         self._work: set[asyncio.Task[object]] = set()
-        self._closed = False
 
     async def predict(
         self, model: LoadedModel, columns: Columns, field: str, seconds: float | None
@@ -134,7 +143,7 @@ class ModelPool:
         """
         slot = self._slot(model)
         if not slot.processes:
-            self._free(slot, await self._to_its_end(self._next_process(slot)))
+            self._free(slot, await self._next_process(slot))
 
     def pin(self, model: str, loaded: LoadedModel) -> None:
         """Note which version of a model is in production: it is ended only for others that are."""
@@ -146,7 +155,6 @@ class ModelPool:
 
     async def close(self) -> None:
         """End all processes."""
-        self._closed = True
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
@@ -171,17 +179,19 @@ class ModelPool:
         return slot
 
     async def _next_process(self, slot: _Slot) -> WarmModel:
-        """Return an idle process of a model, or start one if there is room."""
-        while True:
-            if slot.idle:
-                return slot.idle.pop()
-            if not slot.processes or (slot.is_crowded and self.processes < self._max_processes):
-                return await self._start(slot)
-            if process := await slot.wait():
-                return process
+        """Return an idle process of a model, or wait for one; another is started where there is room."""
+        if slot.idle:
+            return slot.idle.pop()
+        if not slot.processes or (slot.is_crowded and self.processes < self._max_processes):
+            self._begin(slot)
+        return await slot.wait()
 
-    async def _start(self, slot: _Slot) -> WarmModel:
+    def _begin(self, slot: _Slot) -> None:
+        """Start a process for whoever waits, also when the call that caused it goes away."""
         slot.processes += 1
+        self._in_background(self._start(slot))
+
+    async def _start(self, slot: _Slot) -> None:
         try:
             async with self._room:
                 await self._make_room(slot, self.processes - self._max_processes, 0)
@@ -189,11 +199,15 @@ class ModelPool:
             process = await WarmModel.start(slot.model, file, self._limits)
             self._memory[process] = process.memory_bytes
             await self._fit(slot, process)
-        except BaseException:
+        except BaseException as error:
             slot.processes -= 1
-            self._give_up_place(slot)
-            raise
-        return process
+            if not slot.processes:
+                slot.fail(error)
+                self._slots.pop(slot.key, None)
+            if not isinstance(error, ModelwardError):
+                raise
+        else:
+            slot.give(process)
 
     async def _fit(self, slot: _Slot, process: WarmModel) -> None:
         """Make room for the memory of a process that was started, or end it."""
@@ -216,7 +230,7 @@ class ModelPool:
                 raise self._no_room(wanted_by.model.version)
             process = slot.idle.pop()
             slot.processes -= 1
-            self._give_up_place(slot)
+            self._forget_unused(slot)
             processes, bytes_ = processes - 1, bytes_ - self._memory[process]
             await self._end(process)
 
@@ -251,14 +265,14 @@ class ModelPool:
         if process.has_ended:
             slot.processes -= 1
             self._memory.pop(process, None)
-            self._give_up_place(slot)
+            if slot.waiting and not slot.processes:
+                self._begin(slot)
+            self._forget_unused(slot)
         else:
             self._memory[process] = process.memory_bytes
             slot.give(process)
 
-    def _give_up_place(self, slot: _Slot) -> None:
-        """Let a call that waits start another process, or forget a model that nobody uses."""
-        slot.give(None)
+    def _forget_unused(self, slot: _Slot) -> None:
         if not slot.processes and not slot.waiting:
             self._slots.pop(slot.key, None)
 
@@ -267,12 +281,15 @@ class ModelPool:
         with suppress(ModelFailed):
             await process.end()
 
-    async def _to_its_end(self, work: Awaitable[Value]) -> Value:
-        task = asyncio.ensure_future(work)
+    async def _to_its_end(self, work: Coroutine[object, object, Value]) -> Value:
+        return await asyncio.shield(self._in_background(work))
+
+    def _in_background(self, work: Coroutine[object, object, Value]) -> "asyncio.Task[Value]":
+        task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # It may have no awaiter left.
-        return await asyncio.shield(task)
+        return task
 
 
 def _check_waiting(slot: _Slot, seconds: float | None) -> None:
