@@ -17,6 +17,7 @@ from modelward import AsyncClient, errors
 from modelward_server.settings import Settings
 from tests.support import obedient_models as told
 from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 REFERENCE = pd.DataFrame({"order": np.zeros(50), "value": np.arange(50.0)})
 FAILURES = {
@@ -92,12 +93,10 @@ async def test_a_model_is_loaded_although_whoever_wanted_it_has_gone(
     assert pool is not None
     before = pool.processes
     impatient = asyncio.create_task(scorer.score(name, rows(0)))
-    while pool.processes == before:
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(eventually, lambda: pool.processes > before)
     impatient.cancel()
     memory = pool.memory_bytes
-    while pool.memory_bytes == memory:
-        await asyncio.sleep(0.05)
+    await asyncio.to_thread(eventually, lambda: pool.memory_bytes > memory)
     assert len((await scorer.score(name, rows(0))).predictions) == 3
     assert pool.processes == before + 1
 
