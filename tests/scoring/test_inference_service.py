@@ -18,8 +18,9 @@ from modelward_server.oip.open_inference_pb2_grpc import GRPCInferenceServiceStu
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
-from tests.support.inference import Tensor, (
+from tests.support.inference import (
     Request,
+    Tensor,
     described,
     refusal,
     request_of,
