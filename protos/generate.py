@@ -1,5 +1,8 @@
 """Generate the stubs in `client/modelward/v1` and the published descriptor set from the protos beside this file.
 
+The server's stubs of the Open Inference Protocol, whose proto is not part of the contract, are generated too. Other
+packages register its names in protobuf's default pool, so these stubs get a pool of their own.
+
 `python protos/generate.py` writes them; `--check` writes nothing and fails when what is committed differs.
 
 The constraints import `buf/validate/validate.proto`, whose descriptor the installed `protovalidate` package
@@ -34,6 +37,8 @@ VALIDATE = "buf/validate/validate.proto"
 ERRORS = ["google/rpc/status.proto", "google/rpc/error_details.proto"]
 STUBS = Path("client/modelward/v1")
 DESCRIPTORS = Path("protos/modelward.binpb")
+INFERENCE = Path("server/modelward_server/oip/open_inference.proto")
+DEFAULT_POOL, OWN_POOL = "_descriptor_pool.Default()", "_descriptor_pool.DescriptorPool()"
 # The oldest release that writes stubs for protobuf 6, which protobuf 7 accepts as well: protobuf's guarantee is one
 # major version. Another release writes other stubs, and moves the floors in `pyproject.toml`.
 TOOLS = ("grpcio-tools==1.72.1", "mypy-protobuf==5.1.0")
@@ -46,27 +51,27 @@ def main() -> int:
     parser.add_argument("--image", type=Path, help="only write the image that `buf lint` reads, here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        image = compile_image(Path(scratch))
+        image = compile_image(Path(scratch), PROTOS, *sources(), *ERRORS)
         if args.image:
             args.image.write_bytes(image.SerializeToString(deterministic=True))
             return 0
         generate(image, fresh := Path(scratch, "fresh"))
+        generate_inference(Path(scratch), fresh)
         return check(fresh) if args.check else install(fresh)
 
 
-def compile_image(scratch: Path) -> FileDescriptorSet:
-    """Compile every proto with its comments and everything that it imports."""
+def compile_image(scratch: Path, root: Path, *protos: str) -> FileDescriptorSet:
+    """Compile protos, named from a root, with their comments and everything that they import."""
     known = scratch / "validate.binpb"
     known.write_bytes(imported_descriptors())
     image = scratch / "image.binpb"
     protoc(
         f"--descriptor_set_in={known}",
-        f"-I{PROTOS}",
+        f"-I{root}",
         "--include_imports",
         "--include_source_info",
         f"--descriptor_set_out={image}",
-        *sources(),
-        *ERRORS,
+        *protos,
     )
     return FileDescriptorSet.FromString(image.read_bytes())
 
@@ -84,18 +89,34 @@ def imported_descriptors() -> bytes:
 
 
 def generate(image: FileDescriptorSet, out: Path) -> None:
-    """Write the published descriptor set and the stubs below `out`."""
-    stubs_root, published, descriptors = out / STUBS.parent.parent, out / DESCRIPTORS, out / "with_constraints.binpb"
-    stubs_root.mkdir(parents=True)
+    """Write the published descriptor set and the stubs of the contract below `out`."""
+    published = out / DESCRIPTORS
     published.parent.mkdir(parents=True)
     files = without_buf(image)
-    descriptors.write_bytes(files.SerializeToString(deterministic=True))
     published.write_bytes(without_constraints(files).SerializeToString(deterministic=True))
-    plugins = [f"--{kind}_out={stubs_root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    # Concrete: a servicer may leave out calls, which the server then answers as not served.
-    options = ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet,generate_concrete_servicer_stubs"]
-    protoc(f"--descriptor_set_in={descriptors}", *plugins, *options, *sources())
-    for stub in stubs_root.rglob("*_pb2_grpc.pyi"):
+    write_stubs(files, out / STUBS.parent.parent, *sources())
+
+
+def generate_inference(scratch: Path, out: Path) -> None:
+    """Write the stubs of the Open Inference Protocol below `out`."""
+    root, proto = INFERENCE.parts[0], str(INFERENCE.relative_to(INFERENCE.parts[0]))
+    write_stubs(without_buf(compile_image(scratch, ROOT / root, proto)), out / root, proto)
+    stub = out / INFERENCE.with_name("open_inference_pb2.py")
+    text = stub.read_text()
+    assert DEFAULT_POOL in text, "protoc writes stubs in another way"
+    stub.write_text(text.replace(DEFAULT_POOL, OWN_POOL))
+
+
+def write_stubs(files: FileDescriptorSet, root: Path, *protos: str) -> None:
+    """Write the stubs of protos below `root`."""
+    root.mkdir(parents=True)
+    with tempfile.NamedTemporaryFile() as descriptors:
+        Path(descriptors.name).write_bytes(files.SerializeToString(deterministic=True))
+        plugins = [f"--{kind}_out={root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+        # Concrete: a servicer may leave out calls, which the server then answers as not served.
+        options = ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet,generate_concrete_servicer_stubs"]
+        protoc(f"--descriptor_set_in={descriptors.name}", *plugins, *options, *protos)
+    for stub in root.rglob("*_pb2_grpc.pyi"):
         stub.write_text(with_context_types(stub.read_text()))
 
 
@@ -167,7 +188,8 @@ def install(fresh: Path) -> int:
 
 
 def generated(root: Path) -> set[Path]:
-    stubs = {path.relative_to(root) for path in (root / STUBS).glob("*_pb2*")}
+    folders = (STUBS, INFERENCE.parent)
+    stubs = {path.relative_to(root) for folder in folders for path in (root / folder).glob("*_pb2*")}
     return stubs | ({DESCRIPTORS} if (root / DESCRIPTORS).exists() else set())
 
 

@@ -43,6 +43,8 @@ from modelward_server.observability.health import Health, HealthServicer
 from modelward_server.observability.ledger_metrics import LedgerMetrics
 from modelward_server.observability.metrics_endpoint import MetricsEndpoint
 from modelward_server.observability.runtime_metrics import RuntimeMetrics
+from modelward_server.oip import open_inference_pb2
+from modelward_server.oip.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from modelward_server.retraining.job_waiters import JobWaiters
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
@@ -52,9 +54,12 @@ from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
+from modelward_server.rpc.open_inference import OpenInferenceServicer
+from modelward_server.rpc.reflection import served_descriptors
 from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.rpc.scoring import ScoringServicer
 from modelward_server.rpc.upload_streams import Uploads
+from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.background import Background, in_own_thread
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
@@ -83,7 +88,7 @@ log = logging.getLogger(__name__)
 
 SERVICES = [
     service.full_name
-    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, scoring_pb2)
+    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, scoring_pb2, open_inference_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 STOP_SECONDS = 2.0
@@ -287,8 +292,10 @@ class App:
         size = settings.scoring_processes, settings.scoring_memory_mb * MIB
         self.scoring = ModelPool(limits, self.blobs.verified, *size) if settings.scoring_processes else None
         allow_pickle = settings.allow_pickle
-        servicer = ScoringServicer(self._unit_of_work, self.scoring, allow_pickle=allow_pickle)
-        add_ScoringServiceServicer_to_server(servicer, self._server)
+        choice = VersionChoice(self._unit_of_work, self.scoring, allow_pickle=allow_pickle)
+        add_ScoringServiceServicer_to_server(ScoringServicer(choice, self.executors), self._server)
+        inference = OpenInferenceServicer(choice, self.executors)
+        add_GRPCInferenceServiceServicer_to_server(inference, self._server)
         warming = Warming(self._unit_of_work, self.scoring, allow_pickle=allow_pickle) if self.scoring else None
         self._prepare = warming.before_production if warming else None
 
@@ -298,7 +305,7 @@ class App:
         if self._settings.channelz:
             channelz.add_channelz_servicer(self._server)
             described.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
-        reflection.enable_server_reflection(described, self._server)
+        reflection.enable_server_reflection(described, self._server, served_descriptors())
 
     def _wake(self) -> None:
         """Notify the tasks that follow the ledger of a change."""

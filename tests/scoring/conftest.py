@@ -2,12 +2,16 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
-from modelward import AsyncClient, Client
+from modelward import AsyncClient, Client, ModelVersion
+from modelward_server.oip.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from modelward_server.settings import Settings
 from tests.support.clients import as_async
+from tests.support.inference_models import NUMBER, in_production
 from tests.support.running_server import RunningServer
 
 
@@ -41,3 +45,23 @@ async def scorer(request: pytest.FixtureRequest, scoring_server: RunningServer) 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def scoring_sdk(scoring_server: RunningServer) -> Iterator[Client]:
+    """A client of the server that scores."""
+    with Client(scoring_server.target, actor="tester") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def inference(scoring_server: RunningServer) -> Iterator[Any]:
+    """A stub of the Open Inference Protocol."""
+    with grpc.insecure_channel(scoring_server.target) as channel:
+        yield GRPCInferenceServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def number(scoring_sdk: Client) -> ModelVersion:
+    """A version in production that predicts numbers."""
+    return in_production(scoring_sdk, NUMBER)

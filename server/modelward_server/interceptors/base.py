@@ -13,7 +13,8 @@ from grpc import aio
 if TYPE_CHECKING:
     from modelward_server.security.authentication import CallAuthorization
 
-OUR_METHODS = "/modelward."
+OUR_METHODS = ("/modelward.", "/inference.")
+"""What the names of our services begin with; the second is the Open Inference Protocol's."""
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Behavior: TypeAlias = "Callable[[Call], Any]"

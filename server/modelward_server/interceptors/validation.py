@@ -37,6 +37,7 @@ PATTERNS = {
         "must begin with a letter or digit and continue with letters, digits, spaces, '.', '_', '/' or '-', "
         "128 characters at most"
     ),
+    "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9._-]{0,127})?$": "must be a version's number, an alias, or empty",
     "^[^\\x00-\\x1f]+$": "must have at least one character, and no control characters",
     "^[0-9a-f]{64}$": "must be a SHA-256 as 64 lowercase hexadecimal digits",
 }

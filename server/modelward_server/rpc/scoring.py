@@ -4,50 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 
 from modelward.data import Columns
-from modelward.errors import FieldViolation, InvalidField, NotServed
+from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Stage
 from modelward.shared.convert.common import stage_from_proto, time_from_proto
 from modelward.v1 import scoring_pb2 as pb
 from modelward.v1.scoring_pb2_grpc import ScoringServiceServicer
 from modelward_server.lifecycle.resolve import Selector
-from modelward_server.rpc.answer_cache import keep
 from modelward_server.rpc.datasets import join_batches, typed_columns
-from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.idempotency import Context
 from modelward_server.rpc.scoring_answers import scores_to_proto
+from modelward_server.rpc.version_choice import VersionChoice
+from modelward_server.runtime.executors import Executors
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.sandbox.warm_model import LoadedModel
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
-from modelward_server.scoring.selection import ChosenVersions, choose
+from modelward_server.scoring.selection import ChosenVersions
 from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
-from modelward_server.storage.commit_counter import State
 
 SMALL_BYTES = 64 << 10
 """Size up to which a table is decoded on the event loop: a thread would take longer."""
 
 
 class ScoringServicer(ScoringServiceServicer):
-    """Serves `modelward.v1.ScoringService`.
+    """Serves `modelward.v1.ScoringService`."""
 
-    Args:
-        pool: the loaded models; None if this server offers no scoring.
-    """
-
-    def __init__(self, unit_of_work: RequestUnitOfWork, pool: ModelPool | None, *, allow_pickle: bool) -> None:
-        self._unit_of_work = unit_of_work
-        self._pool = pool
-        self._allow_pickle = allow_pickle
-        self._chosen: dict[tuple[str, bytes], tuple[State | None, ChosenVersions]] = {}
+    def __init__(self, choice: VersionChoice, executors: Executors) -> None:
+        self._choice = choice
+        self._executors = executors
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
-        pool = self._offered()
-        chosen = await self._choose(pool, request.model, request.options)
+        pool = self._choice.offered("Score")
+        chosen = await self._chosen(request.model, request.options)
         columns = await self._columns(request)
         scores = await _scores(pool, chosen, columns, request.options, context)
         return pb.ScoreResponse(scores=scores, sequence=chosen.sequence)
@@ -55,40 +48,21 @@ class ScoringServicer(ScoringServiceServicer):
     async def ScoreStream(
         self, request_iterator: AsyncIterator[pb.ScoreStreamRequest], context: Context
     ) -> AsyncIterator[pb.ScoreStreamResponse]:
-        pool = self._offered()
+        pool = self._choice.offered("ScoreStream")
         start = await anext(request_iterator, None)
         if start is None or not start.HasField("start"):
             raise InvalidField(FieldViolation("start", "is missing; send it first, and then the tables"))
         options = start.start.options
-        chosen = await self._choose(pool, start.start.model, options)
+        chosen = await self._chosen(start.start.model, options)
         async for part in request_iterator:
             if part.HasField("start"):
                 raise InvalidField(FieldViolation("start", "is sent twice; begin another stream for other versions"))
             scores = await _scores(pool, chosen, await self._decoded(part.arrow_ipc), options, context)
             yield pb.ScoreStreamResponse(scores=scores, sequence=chosen.sequence)
 
-    def _offered(self) -> ModelPool:
-        if self._pool is None:
-            fix = "start one with `modelward serve --scoring-processes N`"
-            raise NotServed(f"this server does not score; {fix}", method="Score")
-        return self._pool
-
-    async def _choose(self, pool: ModelPool, model: str, options: pb.ScoringOptions) -> ChosenVersions:
-        state, key = self._unit_of_work.ledger.state(), (model, options.SerializeToString(deterministic=True))
-        known = self._chosen.get(key)
-        if known is not None and state is not None and known[0] == state:
-            return known[1]
+    async def _chosen(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
         as_of = time_from_proto(options.as_of) if options.HasField("as_of") else None
-        chosen = await self._read(model, [_selector(one) for one in options.versions], as_of)
-        keep(self._chosen, key, (state, chosen))
-        if as_of is None and (production := chosen.in_production):
-            pool.pin(model, production)
-        return chosen
-
-    async def _read(self, model: str, selectors: Sequence[Selector], as_of: datetime | None) -> ChosenVersions:
-        return await self._unit_of_work.read(
-            lambda session: choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle), urgent=True
-        )
+        return await self._choice.to_score(model, [_selector(one) for one in options.versions], as_of)
 
     async def _columns(self, request: pb.ScoreRequest) -> Columns:
         form = request.WhichOneof("rows")
@@ -101,7 +75,7 @@ class ScoringServicer(ScoringServiceServicer):
     async def _decoded(self, stream: bytes) -> Columns:
         if len(stream) <= SMALL_BYTES:
             return _from_arrow(stream)
-        return await self._unit_of_work.executors.compute.run(_from_arrow, stream)
+        return await self._executors.compute.run(_from_arrow, stream)
 
 
 def _from_matrix(matrix: pb.DoubleMatrix) -> Columns:

@@ -23,6 +23,7 @@ class Permission(NamedTuple):
 
 VIEWER, TRAINER, OPERATOR, ADMIN = map(Permission, Role)
 LISTED = Permission(Role.VIEWER, Reach.LISTED)
+NO_MODEL = Permission(Role.VIEWER, Reach.NONE)
 
 PERMISSIONS = {
     "LifecycleService": {
@@ -121,6 +122,16 @@ PERMISSIONS = {
 """Every call of the contract."""
 
 PACKAGE = "modelward.v1."
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
+INFERENCE = {
+    "ServerLive": NO_MODEL,
+    "ServerReady": NO_MODEL,
+    "ServerMetadata": NO_MODEL,
+    "ModelReady": VIEWER,
+    "ModelMetadata": VIEWER,
+    "ModelInfer": VIEWER,
+}
+"""Every call of the Open Inference Protocol."""
 ELSEWHERE = {
     "grpc.reflection.v1alpha.ServerReflection": Permission(Role.VIEWER, Reach.NONE),  # The contract, which is public.
     "grpc.channelz.v1.Channelz": Permission(Role.ADMIN, Reach.WHOLE),  # Addresses and calls of all clients.
@@ -137,5 +148,7 @@ def permission_of(method: str) -> Permission:
     service, _, name = method.removeprefix("/").rpartition("/")
     if service in ELSEWHERE:
         return ELSEWHERE[service]
+    if service == INFERENCE_SERVICE:
+        return INFERENCE.get(name, UNKNOWN)
     ours = PERMISSIONS.get(service.removeprefix(PACKAGE), {}) if service.startswith(PACKAGE) else {}
     return ours.get(name, UNKNOWN)

@@ -24,8 +24,13 @@ from modelward_server.storage.retraining_tables import JobRow, ScheduleRow
 PACKAGE = "modelward.v1"
 NAMES = {"model", "models"}
 """The contract's names for fields that hold names of models."""
-MODEL_NAME = "modelward.v1.Model.name"
-"""The only field for the name of a model that is called differently."""
+NAMES_ELSEWHERE = {
+    "modelward.v1.Model.name",
+    "inference.ModelReadyRequest.name",
+    "inference.ModelMetadataRequest.name",
+    "inference.ModelInferRequest.model_name",
+}
+"""The fields for names of models that are called differently."""
 
 
 class Meaning(Enum):
@@ -152,7 +157,7 @@ def meaning_of(field: Any) -> Meaning | None:
         return Meaning.LOCATION
     if marks[common_pb2.content]:
         return Meaning.CONTENT
-    if field.name in NAMES or field.full_name == MODEL_NAME:
+    if field.name in NAMES or field.full_name in NAMES_ELSEWHERE:
         return Meaning.MODEL
     return Meaning.ID if field.name in BY_ID and field.cpp_type == field.CPPTYPE_STRING else None
 

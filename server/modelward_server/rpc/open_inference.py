@@ -1,0 +1,104 @@
+"""The servicer of the Open Inference Protocol: convert, call, convert."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import modelward
+from modelward.data import Columns
+from modelward.errors import (
+    ArtifactDeleted,
+    FieldViolation,
+    FormatNotExecutable,
+    InvalidField,
+    ModelHalted,
+    ModelNotFound,
+    NothingResolved,
+    VersionNotFound,
+)
+from modelward.lifecycle import Stage
+from modelward.shared.times import parse_instant
+from modelward.signature import Signature
+from modelward_server.lifecycle.resolve import Selector
+from modelward_server.oip import open_inference_pb2 as pb
+from modelward_server.oip.metadata import model_metadata
+from modelward_server.oip.open_inference_pb2_grpc import GRPCInferenceServiceServicer
+from modelward_server.oip.predictions import infer_response
+from modelward_server.oip.tables import read_table, signature_of
+from modelward_server.rpc.idempotency import Context
+from modelward_server.rpc.scoring import SMALL_BYTES
+from modelward_server.rpc.version_choice import VersionChoice
+from modelward_server.runtime.executors import Executors
+
+NOT_READY = (ArtifactDeleted, FormatNotExecutable, ModelHalted, ModelNotFound, NothingResolved, VersionNotFound)
+"""Why a version cannot predict."""
+AS_OF = "as_of"
+
+
+class OpenInferenceServicer(GRPCInferenceServiceServicer):
+    """Serves `inference.GRPCInferenceService`."""
+
+    def __init__(self, choice: VersionChoice, executors: Executors) -> None:
+        self._choice = choice
+        self._executors = executors
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._choice.pool is not None)
+
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name="modelward", version=modelward.__version__)
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
+        if self._choice.pool is None:
+            return pb.ModelReadyResponse(ready=False)
+        try:
+            await self._choice.read(request.name, [_selector(request.version)], None, lambda *_: None)
+        except NOT_READY:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+        return await self._choice.read(
+            *(request.name, [_selector(request.version)], None),
+            lambda session, chosen: model_metadata(session, chosen.models[0]),
+        )
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        pool = self._choice.offered("ModelInfer")
+        selectors, as_of = [_selector(request.model_version)], _as_of(request)
+        chosen = await self._choice.to_score(request.model_name, selectors, as_of)
+        [model] = chosen.models
+        columns = await self._table(request, signature_of(model))
+        run, _ = await pool.predict(model, columns, "inputs", context.time_remaining())
+        return infer_response(request, model.version, run, chosen.sequence)
+
+    async def _table(self, request: pb.ModelInferRequest, signature: Signature) -> Columns:
+        if request.ByteSize() <= SMALL_BYTES:
+            return read_table(request, signature)
+        return await self._executors.compute.run(read_table, request, signature)
+
+
+def _selector(version: str) -> Selector:
+    if not version:
+        return Stage.PRODUCTION
+    return int(version) if version.isdigit() else version
+
+
+def _as_of(request: pb.ModelInferRequest) -> datetime | None:
+    """Return the past time of a request; None for now.
+
+    Raises:
+        InvalidField: it is not a past time as ISO 8601 text.
+    """
+    if AS_OF not in request.parameters:
+        return None
+    try:
+        instant = parse_instant(request.parameters[AS_OF].string_param).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidField(FieldViolation(f'parameters["{AS_OF}"]', "must be ISO 8601 text")) from None
+    if instant >= datetime.now(UTC):
+        raise InvalidField(FieldViolation(f'parameters["{AS_OF}"]', "must be a time in the past"))
+    return instant
