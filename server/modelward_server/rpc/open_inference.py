@@ -71,11 +71,11 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         selectors, as_of = [_selector(request.model_version)], _as_of(request)
         chosen = await self._choice.to_score(request.model_name, selectors, as_of)
         [model] = chosen.models
-        columns = await self._table(request, signature_of(model))
+        columns = await self._columns(request, signature_of(model))
         run, _ = await pool.predict(model, columns, "inputs", context.time_remaining())
         return infer_response(request, model.version, run, chosen.sequence)
 
-    async def _table(self, request: pb.ModelInferRequest, signature: Signature) -> Columns:
+    async def _columns(self, request: pb.ModelInferRequest, signature: Signature) -> Columns:
         if request.ByteSize() <= SMALL_BYTES:
             return read_table(request, signature)
         return await self._executors.compute.run(read_table, request, signature)
