@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from modelward.lifecycle import VersionRef
 from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
 from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
 from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
@@ -53,8 +54,11 @@ from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.retraining import RetrainingServicer
-from modelward_server.rpc.scoring import ScoringServicer
+from modelward_server.rpc.scored_rows import ScoredRowsMonitor
+from modelward_server.rpc.scoring import Scoring, ScoringServicer
+from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.rpc.upload_streams import Uploads
+from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.background import Background, in_own_thread
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
@@ -286,11 +290,18 @@ class App:
         settings = self._settings
         size = settings.scoring_processes, settings.scoring_memory_mb * MIB
         self.scoring = ModelPool(limits, self.blobs.verified, *size) if settings.scoring_processes else None
-        allow_pickle = settings.allow_pickle
-        servicer = ScoringServicer(self._unit_of_work, self.scoring, allow_pickle=allow_pickle)
-        add_ScoringServiceServicer_to_server(servicer, self._server)
-        warming = Warming(self._unit_of_work, self.scoring, allow_pickle=allow_pickle) if self.scoring else None
-        self._prepare = warming.before_production if warming else None
+        self._prepare: Callable[[VersionRef], Awaitable[None]] | None = None
+        scoring = self._begin_scoring(self.scoring) if self.scoring else None
+        add_ScoringServiceServicer_to_server(ScoringServicer(self._unit_of_work, scoring), self._server)
+
+    def _begin_scoring(self, pool: ModelPool) -> Scoring:
+        allow_pickle = self._settings.allow_pickle
+        self._prepare = Warming(self._unit_of_work, pool, allow_pickle=allow_pickle).before_production
+        own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
+        self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self.blobs, self._sources))
+        self.scoring_records.begin(self.background)
+        choice = VersionChoice(self._unit_of_work, pool, allow_pickle=allow_pickle)
+        return Scoring(pool, choice, self.scoring_records)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -319,6 +330,7 @@ class App:
         await self._server.stop(grace - 2 * share)
         if self.scoring:
             await self.scoring.close()
+            await self.scoring_records.finish(self.background, share)
         self.mirror.drain()
         await self.background.finish("mirror", max(0.0, end - 2 * share - time.monotonic()))
         await self.background.stop(share / 2)

@@ -1,0 +1,99 @@
+"""Which versions answer requests to score; a choice is used again while nothing was committed to the ledger."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from sqlalchemy.orm import Session
+
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import Stage
+from modelward.shared.convert.common import stage_from_proto, time_from_proto
+from modelward.v1 import scoring_pb2 as pb
+from modelward_server.lifecycle.resolve import Selector
+from modelward_server.rpc.answer_cache import keep
+from modelward_server.rpc.idempotency import RequestUnitOfWork
+from modelward_server.scoring.pool import ModelPool
+from modelward_server.scoring.selection import ChosenVersions, TestedVersions, choose, choose_tested
+from modelward_server.storage.commit_counter import State
+
+Value = TypeVar("Value")
+Key = tuple[str, bytes]
+
+
+class _KeptReads(Generic[Value]):
+    """Values read from the ledger, each kept until something is committed."""
+
+    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
+        self._unit_of_work = unit_of_work
+        self._kept: dict[Key, tuple[State | None, Value]] = {}
+
+    async def get(self, key: Key, read: Callable[[Session], Value]) -> tuple[Value, bool]:
+        """Return a value, and whether it was read now."""
+        state = self._unit_of_work.ledger.state()
+        known = self._kept.get(key)
+        if known is not None and state is not None and known[0] == state:
+            return known[1], False
+        value = await self._unit_of_work.read(read, urgent=True)
+        keep(self._kept, key, (state, value))
+        return value, True
+
+
+class VersionChoice:
+    """Chooses the versions that answer.
+
+    Args:
+        unit_of_work: the transactions of the ledger.
+        pool: told which version is in production.
+        allow_pickle: whether formats that run their author's code may be loaded.
+    """
+
+    def __init__(self, unit_of_work: RequestUnitOfWork, pool: ModelPool, *, allow_pickle: bool) -> None:
+        self._pool = pool
+        self._allow_pickle = allow_pickle
+        self._chosen = _KeptReads[ChosenVersions](unit_of_work)
+        self._tested = _KeptReads[TestedVersions](unit_of_work)
+
+    async def choose(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
+        """Return the versions that a request asks for.
+
+        Raises:
+            InvalidField: it asks for an A/B test together with versions, a past time or without a unit.
+            see `scoring.selection.choose` and `choose_tested`.
+        """
+        _check_test(options)
+        return await (self._of_test(model, options) if options.ab_test else self._selected(model, options))
+
+    async def _selected(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
+        as_of = time_from_proto(options.as_of) if options.HasField("as_of") else None
+        selectors = [_selector(one) for one in options.versions]
+        chosen, is_new = await self._chosen.get(
+            (model, options.SerializeToString(deterministic=True)),
+            lambda session: choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle),
+        )
+        if is_new and as_of is None and (production := chosen.in_production):
+            self._pool.pin(model, production)
+        return chosen
+
+    async def _of_test(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
+        tested, _ = await self._tested.get(
+            (model, options.ab_test.encode()),
+            lambda session: choose_tested(session, model, options.ab_test, allow_pickle=self._allow_pickle),
+        )
+        return tested.of_unit(options.unit)
+
+
+def _check_test(options: pb.ScoringOptions) -> None:
+    if options.ab_test:
+        given = {field.name for field, _ in options.ListFields()} & {"versions", "as_of"}
+        fix = "is given with ab_test, which chooses the version; send one of them"
+        if given:
+            raise InvalidField(*(FieldViolation(f"options.{name}", fix) for name in sorted(given)))
+    elif options.unit:
+        raise InvalidField(FieldViolation("options.unit", "is given without ab_test; name the test, or leave it out"))
+
+
+def _selector(request: pb.VersionSelector) -> Selector:
+    chosen = request.WhichOneof("selector")
+    if chosen == "version":
+        return request.version
+    return request.alias if chosen == "alias" else stage_from_proto(request.stage) or Stage.PRODUCTION
