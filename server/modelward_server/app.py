@@ -66,6 +66,7 @@ from modelward_server.runtime.tracing import is_enabled
 from modelward_server.runtime.warm_up import warm_up
 from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.visible import hide
+from modelward_server.scoring.metrics import ScoringMetrics
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.warming import Warming
 from modelward_server.security.authentication import Authentication
@@ -174,6 +175,8 @@ class App:
         if self._metrics and self._settings.metrics_port is not None:
             for collector in self._collectors():
                 self._metrics.registry.register(collector)
+            if self.scoring:
+                self._metrics.registry.register(self._scoring_metrics)
             self.metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
 
     def _add_console(self, port: int) -> None:
@@ -301,7 +304,8 @@ class App:
         self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self.blobs, self._sources))
         self.scoring_records.begin(self.background)
         choice = VersionChoice(self._unit_of_work, pool, allow_pickle=allow_pickle)
-        return Scoring(pool, choice, self.scoring_records)
+        self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
+        return Scoring(pool, choice, self.scoring_records, self._scoring_metrics)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

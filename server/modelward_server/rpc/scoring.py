@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.sandbox.warm_model import LoadedModel
+from modelward_server.scoring.metrics import ScoringMetrics
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
 from modelward_server.scoring.selection import ChosenVersions
@@ -32,11 +34,12 @@ SMALL_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a server scores with: the loaded models, the choice of versions, and what is recorded."""
+    """What a server scores with: the loaded models, the choice of versions, what is recorded, and what is measured."""
 
     pool: ModelPool
     choice: VersionChoice
     records: ScoringRecords
+    metrics: ScoringMetrics
 
 
 class ScoringServicer(ScoringServiceServicer):
@@ -121,7 +124,9 @@ async def _scores(scoring: Scoring, chosen: ChosenVersions, table: _Table) -> Se
 
 
 async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> pb.VersionScores:
+    begin = time.monotonic()
     run, failed, seconds = await _predict(scoring.pool, model, table)
+    scoring.metrics.predicted(seconds, time.monotonic() - begin)
     options = table.options
     if options.observe:
         check_numeric(run)
