@@ -18,18 +18,26 @@ if TYPE_CHECKING:
 
 
 def options_of(
-    versions: Sequence[int | str], as_of: datetime | None, top_k: int, row_errors: bool
+    versions: Sequence[int | str],
+    as_of: datetime | None,
+    top_k: int,
+    row_errors: bool,
+    ab_test: str = "",
+    unit: str = "",
+    observe: bool = False,
 ) -> pb.ScoringOptions:
     """Return the options of a request.
 
     Args:
         versions: numbers, or aliases.
-        as_of, top_k, row_errors: as `score` takes them.
+        as_of, top_k, row_errors, ab_test, unit, observe: as `score` takes them.
     """
     selectors = [
         pb.VersionSelector(version=one) if isinstance(one, int) else pb.VersionSelector(alias=one) for one in versions
     ]
-    return pb.ScoringOptions(versions=selectors, as_of=time_to_proto(as_of), top_k=top_k, row_errors=row_errors)
+    options = pb.ScoringOptions(versions=selectors, as_of=time_to_proto(as_of), top_k=top_k, row_errors=row_errors)
+    options.MergeFrom(pb.ScoringOptions(ab_test=ab_test, unit=unit, observe=observe))
+    return options
 
 
 def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int | None, alias: str | None) -> None:
@@ -93,6 +101,8 @@ def _scores(message: pb.VersionScores, sequence: int) -> Scores:
         failed={one.row: one.reason for one in message.failed_rows},
         no_probabilities=message.no_probabilities,
         model_seconds=message.model_seconds,
+        variant=message.variant,
+        in_test=message.in_test,
         sequence=sequence,
     )
 

@@ -109,6 +109,8 @@ class VariantResult(Record):
     """Number of units seen."""
     metrics: tuple[AbEstimate, ...]
     """The primary metric first, then the guardrails."""
+    exposed_units: int = 0
+    """Number of units of the test that the server has scored with this variant."""
 
     def __getitem__(self, key: str) -> AbEstimate:
         """Return the estimate of one metric, for example `result["pnl_bps"]`.

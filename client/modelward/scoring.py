@@ -33,6 +33,8 @@ class Scores(TableRecord):
         failed: with `row_errors`, why the model failed for which row.
         no_probabilities: why the model's probabilities are not given; empty if they are, or if it has none.
         model_seconds: the time in which the model predicted, in seconds.
+        variant: with `ab_test`, the variant that answered.
+        in_test: with `ab_test`, whether the unit takes part in the test; otherwise it got the control, or the winner.
         sequence: the position in the order of changes at which the version was chosen.
     """
 
@@ -47,6 +49,8 @@ class Scores(TableRecord):
     failed: Mapping[int, str] = field(default_factory=dict)
     no_probabilities: str = ""
     model_seconds: float = 0.0
+    variant: str = ""
+    in_test: bool = False
     sequence: int = 0
 
     def _describe(self) -> str:

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from modelward.lifecycle import VersionRef
 from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
 from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
 from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
@@ -57,7 +58,9 @@ from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.open_inference import OpenInferenceServicer
 from modelward_server.rpc.reflection import served_descriptors
 from modelward_server.rpc.retraining import RetrainingServicer
-from modelward_server.rpc.scoring import ScoringServicer
+from modelward_server.rpc.scored_rows import ScoredRowsMonitor
+from modelward_server.rpc.scoring import Scoring, ScoringServicer
+from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.background import Background, in_own_thread
@@ -67,6 +70,7 @@ from modelward_server.runtime.tracing import is_enabled
 from modelward_server.runtime.warm_up import warm_up
 from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.visible import hide
+from modelward_server.scoring.metrics import ScoringMetrics
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.warming import Warming
 from modelward_server.security.authentication import Authentication
@@ -175,6 +179,8 @@ class App:
         if self._metrics and self._settings.metrics_port is not None:
             for collector in self._collectors():
                 self._metrics.registry.register(collector)
+            if self.scoring:
+                self._metrics.registry.register(self._scoring_metrics)
             self.metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
 
     def _add_console(self, port: int) -> None:
@@ -291,13 +297,21 @@ class App:
         settings = self._settings
         size = settings.scoring_processes, settings.scoring_memory_mb * MIB
         self.scoring = ModelPool(limits, self.blobs.verified, *size) if settings.scoring_processes else None
-        allow_pickle = settings.allow_pickle
-        choice = VersionChoice(self._unit_of_work, self.scoring, allow_pickle=allow_pickle)
-        add_ScoringServiceServicer_to_server(ScoringServicer(choice, self.executors), self._server)
+        self._prepare: Callable[[VersionRef], Awaitable[None]] | None = None
+        choice = VersionChoice(self._unit_of_work, self.scoring, allow_pickle=settings.allow_pickle)
+        scoring = self._begin_scoring(self.scoring, choice) if self.scoring else None
+        add_ScoringServiceServicer_to_server(ScoringServicer(self.executors, scoring), self._server)
         inference = OpenInferenceServicer(choice, self.executors)
         add_GRPCInferenceServiceServicer_to_server(inference, self._server)
-        warming = Warming(self._unit_of_work, self.scoring, allow_pickle=allow_pickle) if self.scoring else None
-        self._prepare = warming.before_production if warming else None
+
+    def _begin_scoring(self, pool: ModelPool, choice: VersionChoice) -> Scoring:
+        allow_pickle = self._settings.allow_pickle
+        self._prepare = Warming(self._unit_of_work, pool, allow_pickle=allow_pickle).before_production
+        own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
+        self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self.blobs, self._sources))
+        self.scoring_records.begin(self.background)
+        self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
+        return Scoring(pool, choice, self.scoring_records, self._scoring_metrics)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -326,6 +340,7 @@ class App:
         await self._server.stop(grace - 2 * share)
         if self.scoring:
             await self.scoring.close()
+            await self.scoring_records.finish(self.background, share)
         self.mirror.drain()
         await self.background.finish("mirror", max(0.0, end - 2 * share - time.monotonic()))
         await self.background.stop(share / 2)

@@ -198,6 +198,7 @@ AB_RESULT = AbTestResult(
             "challenger",
             49,
             (AbEstimate("pnl", 49, 0.2, 0.1, -math.inf, math.inf, Verdict.INCONCLUSIVE, 0.5),),
+            12,
         ),
     ),
     sample_ratio_p_value=0.9,

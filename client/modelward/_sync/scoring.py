@@ -28,6 +28,10 @@ class Scoring(Connection):
         names: Sequence[str] | None = None,
         top_k: int = 0,
         row_errors: bool = False,
+        ab_test: str = "",
+        unit: str = "",
+        observe: bool = False,
+        ids: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Scores:
         """Predict rows with the version in production, or with that of a stage, a number or an alias.
@@ -46,6 +50,12 @@ class Scoring(Connection):
                 probability of the second. 0 for all.
             row_errors: tell the rows for which the model fails in `failed`, and answer the others; otherwise one such
                 row fails the call.
+            ab_test: the A/B test that chooses the version, by the variant of `unit`; not with a version, stage, alias
+                or past time. That the unit has seen its variant is recorded.
+            unit: with `ab_test`, the unit, such as an account.
+            observe: monitor the rows as live data of the version, and record the predictions for labels that come by
+                `record_outcomes`. Both happen after the answer. For trainers.
+            ids: with `observe`, the id of each row's prediction. A call that is repeated with them is observed once.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -55,14 +65,17 @@ class Scoring(Connection):
             ModelNotFound, VersionNotFound: it does not exist.
             NothingResolved: no version holds that stage or alias.
             ModelHalted: the model is halted.
-            InvalidField: a column that the model takes is missing, or it has no score to rank by.
+            InvalidField: a column that the model takes is missing, it has no score to rank by, the A/B test is about
+                another model, or the version has no reference with which rows could be observed.
             ModelFailed: the model raised, crashed or exceeded a limit.
+            AbTestNotFound: there is no such A/B test.
+            RoleTooLow: only trainers may observe.
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
         """
-        options = options_of((), as_of, top_k, row_errors)
+        options = options_of((), as_of, top_k, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
-        return (self._score(model, data, names, options, timeout))[0]
+        return (self._score(model, data, names, options, timeout, ids))[0]
 
     def score_versions(
         self,
@@ -102,6 +115,8 @@ class Scoring(Connection):
         as_of: datetime | None = None,
         names: Sequence[str] | None = None,
         row_errors: bool = False,
+        ab_test: str = "",
+        unit: str = "",
         timeout: float | None = None,
     ) -> Iterator[Scores]:
         """Predict tables one after the other with one version, which is chosen once.
@@ -110,7 +125,7 @@ class Scoring(Connection):
             tables: each as the `data` of `score`; the next one is taken when those before it were sent. One of more
                 than 2 MiB is sent, and answered, in parts.
             timeout: seconds for the whole stream; no limit by default.
-            model, stage, version, alias, as_of, names, row_errors: as for `score`.
+            model, stage, version, alias, as_of, names, row_errors, ab_test, unit: as for `score`.
 
         Yields:
             The predictions of each table or part, in order.
@@ -118,7 +133,7 @@ class Scoring(Connection):
         Raises:
             The errors of `score`. The stream ends with the first.
         """
-        options = options_of((), as_of, 0, row_errors)
+        options = options_of((), as_of, 0, row_errors, ab_test, unit)
         select(options, stage, version, alias)
         self._check_open()
         call = self._scoring.ScoreStream(
@@ -133,11 +148,17 @@ class Scoring(Connection):
             call.cancel()
 
     def _score(
-        self, model: str, data: Any, names: Sequence[str] | None, options: pb.ScoringOptions, timeout: float | None
+        self,
+        model: str,
+        data: Any,
+        names: Sequence[str] | None,
+        options: pb.ScoringOptions,
+        timeout: float | None,
+        ids: Sequence[str] = (),
     ) -> list[Scores]:
         from modelward.data import to_columns
 
-        request = put_rows(pb.ScoreRequest(model=model, options=options), to_columns(data, names))
+        request = put_rows(pb.ScoreRequest(model=model, options=options, ids=ids), to_columns(data, names))
         answer = self._call(self._scoring.Score, request, timeout)
         return list(scores_of(answer))
 

@@ -2524,10 +2524,13 @@ class VariantResult(_message.Message):
     VARIANT_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    EXPOSED_UNITS_FIELD_NUMBER: _builtins.int
     variant: _builtins.str
     """The variant's name."""
     units: _builtins.int
     """Number of observed units."""
+    exposed_units: _builtins.int
+    """Number of units of the test that the server has scored with this variant."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___AbEstimate]:
         """Its metrics: the primary one first, then the guardrails."""
@@ -2538,10 +2541,11 @@ class VariantResult(_message.Message):
         variant: _builtins.str = ...,
         units: _builtins.int = ...,
         metrics: _abc.Iterable[Global___AbEstimate] | None = ...,
+        exposed_units: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "units", b"units", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exposed_units", b"exposed_units", "metrics", b"metrics", "units", b"units", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from modelward.v1 import common_pb2 as modelward_dot_v1_dot_common__pb2
 from modelward.v1 import lifecycle_pb2 as modelward_dot_v1_dot_lifecycle__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelward/v1/scoring.proto\x12\x0cmodelward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelward/v1/common.proto\x1a\x1cmodelward/v1/lifecycle.proto\"\xc5\x01\n\x0fVersionSelector\x12\x37\n\x05stage\x18\x01 \x01(\x0e\x32\x13.modelward.v1.StageB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00R\x05stage\x12#\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00H\x00R\x07version\x12\x41\n\x05\x61lias\x18\x03 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$H\x00R\x05\x61liasB\x11\n\x08selector\x12\x05\xbaH\x02\x08\x01\"\xd1\x01\n\x0eScoringOptions\x12\x43\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.modelward.v1.VersionSelectorB\x08\xbaH\x05\x92\x01\x02\x10\nR\x08versions\x12\x39\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02\x38\x01R\x04\x61sOf\x12 \n\x05top_k\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00R\x04topK\x12\x1d\n\nrow_errors\x18\x04 \x01(\x08R\trowErrors\"\xab\x02\n\x0cScoreRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\x12\x35\n\x07\x63olumns\x18\x03 \x01(\x0b\x32\x19.modelward.v1.ColumnTableH\x00R\x07\x63olumns\x12&\n\tarrow_ipc\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\x34\n\x06matrix\x18\x05 \x01(\x0b\x32\x1a.modelward.v1.DoubleMatrixH\x00R\x06matrixB\r\n\x04rows\x12\x05\xbaH\x02\x08\x01\"]\n\x0c\x44oubleMatrix\x12,\n\x05names\x18\x01 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x90N\x18\x01\"\x07r\x05\x10\x01\x18\x80\x02R\x05names\x12\x1f\n\x06values\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x08R\x06values\"`\n\rScoreResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x83\x01\n\x12ScoreStreamRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32\x1e.modelward.v1.ScoreStreamStartH\x00R\x05start\x12&\n\tarrow_ipc\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpcB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\x8b\x01\n\x10ScoreStreamStart\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\"f\n\x13ScoreStreamResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xd6\x03\n\rVersionScores\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefR\x07version\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12)\n\x05stage\x18\x03 \x01(\x0e\x32\x13.modelward.v1.StageR\x05stage\x12\x18\n\x07numbers\x18\x04 \x03(\x01R\x07numbers\x12\x32\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x18.modelward.v1.ClassLabelR\x07\x63lasses\x12#\n\rclass_indices\x18\x06 \x03(\x05R\x0c\x63lassIndices\x12$\n\rprobabilities\x18\x07 \x03(\x01R\rprobabilities\x12)\n\x10no_probabilities\x18\x08 \x01(\tR\x0fnoProbabilities\x12\x12\n\x04rows\x18\t \x03(\x03R\x04rows\x12\x12\n\x04ties\x18\n \x01(\x03R\x04ties\x12\x38\n\x0b\x66\x61iled_rows\x18\x0b \x03(\x0b\x32\x17.modelward.v1.FailedRowR\nfailedRows\x12#\n\rmodel_seconds\x18\x0c \x01(\x01R\x0cmodelSeconds\"5\n\tFailedRow\x12\x10\n\x03row\x18\x01 \x01(\x03R\x03row\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason2\xaa\x01\n\x0eScoringService\x12@\n\x05Score\x12\x1a.modelward.v1.ScoreRequest\x1a\x1b.modelward.v1.ScoreResponse\x12V\n\x0bScoreStream\x12 .modelward.v1.ScoreStreamRequest\x1a!.modelward.v1.ScoreStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelward/v1/scoring.proto\x12\x0cmodelward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelward/v1/common.proto\x1a\x1cmodelward/v1/lifecycle.proto\"\xc5\x01\n\x0fVersionSelector\x12\x37\n\x05stage\x18\x01 \x01(\x0e\x32\x13.modelward.v1.StageB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00R\x05stage\x12#\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00H\x00R\x07version\x12\x41\n\x05\x61lias\x18\x03 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$H\x00R\x05\x61liasB\x11\n\x08selector\x12\x05\xbaH\x02\x08\x01\"\xd0\x02\n\x0eScoringOptions\x12\x43\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.modelward.v1.VersionSelectorB\x08\xbaH\x05\x92\x01\x02\x10\nR\x08versions\x12\x39\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02\x38\x01R\x04\x61sOf\x12 \n\x05top_k\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00R\x04topK\x12\x1d\n\nrow_errors\x18\x04 \x01(\x08R\trowErrors\x12\x1c\n\x04unit\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x04unit\x12\x45\n\x07\x61\x62_test\x18\x06 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x06\x61\x62Test\x12\x18\n\x07observe\x18\x07 \x01(\x08R\x07observe\"\xe2\x02\n\x0cScoreRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\x12\x35\n\x07\x63olumns\x18\x03 \x01(\x0b\x32\x19.modelward.v1.ColumnTableH\x00R\x07\x63olumns\x12&\n\tarrow_ipc\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\x34\n\x06matrix\x18\x05 \x01(\x0b\x32\x1a.modelward.v1.DoubleMatrixH\x00R\x06matrix\x12\x35\n\x03ids\x18\x06 \x03(\tB#\xbaH \x92\x01\x1d\x10\x90N\x18\x01\"\x16r\x14\x18\x80\x02\x32\x0f^[^\\x00-\\x1f]+$R\x03idsB\r\n\x04rows\x12\x05\xbaH\x02\x08\x01\"]\n\x0c\x44oubleMatrix\x12,\n\x05names\x18\x01 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x90N\x18\x01\"\x07r\x05\x10\x01\x18\x80\x02R\x05names\x12\x1f\n\x06values\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x08R\x06values\"`\n\rScoreResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xba\x01\n\x12ScoreStreamRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32\x1e.modelward.v1.ScoreStreamStartH\x00R\x05start\x12&\n\tarrow_ipc\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\x35\n\x03ids\x18\x03 \x03(\tB#\xbaH \x92\x01\x1d\x10\x90N\x18\x01\"\x16r\x14\x18\x80\x02\x32\x0f^[^\\x00-\\x1f]+$R\x03idsB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\x8b\x01\n\x10ScoreStreamStart\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\"f\n\x13ScoreStreamResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x89\x04\n\rVersionScores\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefR\x07version\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12)\n\x05stage\x18\x03 \x01(\x0e\x32\x13.modelward.v1.StageR\x05stage\x12\x18\n\x07numbers\x18\x04 \x03(\x01R\x07numbers\x12\x32\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x18.modelward.v1.ClassLabelR\x07\x63lasses\x12#\n\rclass_indices\x18\x06 \x03(\x05R\x0c\x63lassIndices\x12$\n\rprobabilities\x18\x07 \x03(\x01R\rprobabilities\x12)\n\x10no_probabilities\x18\x08 \x01(\tR\x0fnoProbabilities\x12\x12\n\x04rows\x18\t \x03(\x03R\x04rows\x12\x12\n\x04ties\x18\n \x01(\x03R\x04ties\x12\x38\n\x0b\x66\x61iled_rows\x18\x0b \x03(\x0b\x32\x17.modelward.v1.FailedRowR\nfailedRows\x12#\n\rmodel_seconds\x18\x0c \x01(\x01R\x0cmodelSeconds\x12\x18\n\x07variant\x18\r \x01(\tR\x07variant\x12\x17\n\x07in_test\x18\x0e \x01(\x08R\x06inTest\"5\n\tFailedRow\x12\x10\n\x03row\x18\x01 \x01(\x03R\x03row\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason2\xaa\x01\n\x0eScoringService\x12@\n\x05Score\x12\x1a.modelward.v1.ScoreRequest\x1a\x1b.modelward.v1.ScoreResponse\x12V\n\x0bScoreStream\x12 .modelward.v1.ScoreStreamRequest\x1a!.modelward.v1.ScoreStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,12 +48,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORINGOPTIONS'].fields_by_name['as_of']._serialized_options = b'\272H\005\262\001\0028\001'
   _globals['_SCORINGOPTIONS'].fields_by_name['top_k']._loaded_options = None
   _globals['_SCORINGOPTIONS'].fields_by_name['top_k']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
+  _globals['_SCORINGOPTIONS'].fields_by_name['unit']._loaded_options = None
+  _globals['_SCORINGOPTIONS'].fields_by_name['unit']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_SCORINGOPTIONS'].fields_by_name['ab_test']._loaded_options = None
+  _globals['_SCORINGOPTIONS'].fields_by_name['ab_test']._serialized_options = b'\272H)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\330\001\001'
   _globals['_SCOREREQUEST'].oneofs_by_name['rows']._loaded_options = None
   _globals['_SCOREREQUEST'].oneofs_by_name['rows']._serialized_options = b'\272H\002\010\001'
   _globals['_SCOREREQUEST'].fields_by_name['model']._loaded_options = None
   _globals['_SCOREREQUEST'].fields_by_name['model']._serialized_options = b'\272H&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'
   _globals['_SCOREREQUEST'].fields_by_name['arrow_ipc']._loaded_options = None
   _globals['_SCOREREQUEST'].fields_by_name['arrow_ipc']._serialized_options = b'\272H\004z\002\020\001'
+  _globals['_SCOREREQUEST'].fields_by_name['ids']._loaded_options = None
+  _globals['_SCOREREQUEST'].fields_by_name['ids']._serialized_options = b'\272H \222\001\035\020\220N\030\001\"\026r\024\030\200\0022\017^[^\\x00-\\x1f]+$'
   _globals['_DOUBLEMATRIX'].fields_by_name['names']._loaded_options = None
   _globals['_DOUBLEMATRIX'].fields_by_name['names']._serialized_options = b'\272H\023\222\001\020\010\001\020\220N\030\001\"\007r\005\020\001\030\200\002'
   _globals['_DOUBLEMATRIX'].fields_by_name['values']._loaded_options = None
@@ -62,28 +68,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORESTREAMREQUEST'].oneofs_by_name['part']._serialized_options = b'\272H\002\010\001'
   _globals['_SCORESTREAMREQUEST'].fields_by_name['arrow_ipc']._loaded_options = None
   _globals['_SCORESTREAMREQUEST'].fields_by_name['arrow_ipc']._serialized_options = b'\272H\004z\002\020\001'
+  _globals['_SCORESTREAMREQUEST'].fields_by_name['ids']._loaded_options = None
+  _globals['_SCORESTREAMREQUEST'].fields_by_name['ids']._serialized_options = b'\272H \222\001\035\020\220N\030\001\"\026r\024\030\200\0022\017^[^\\x00-\\x1f]+$'
   _globals['_SCORESTREAMSTART'].fields_by_name['model']._loaded_options = None
   _globals['_SCORESTREAMSTART'].fields_by_name['model']._serialized_options = b'\272H&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'
   _globals['_VERSIONSELECTOR']._serialized_start=135
   _globals['_VERSIONSELECTOR']._serialized_end=332
   _globals['_SCORINGOPTIONS']._serialized_start=335
-  _globals['_SCORINGOPTIONS']._serialized_end=544
-  _globals['_SCOREREQUEST']._serialized_start=547
-  _globals['_SCOREREQUEST']._serialized_end=846
-  _globals['_DOUBLEMATRIX']._serialized_start=848
-  _globals['_DOUBLEMATRIX']._serialized_end=941
-  _globals['_SCORERESPONSE']._serialized_start=943
-  _globals['_SCORERESPONSE']._serialized_end=1039
-  _globals['_SCORESTREAMREQUEST']._serialized_start=1042
-  _globals['_SCORESTREAMREQUEST']._serialized_end=1173
-  _globals['_SCORESTREAMSTART']._serialized_start=1176
-  _globals['_SCORESTREAMSTART']._serialized_end=1315
-  _globals['_SCORESTREAMRESPONSE']._serialized_start=1317
-  _globals['_SCORESTREAMRESPONSE']._serialized_end=1419
-  _globals['_VERSIONSCORES']._serialized_start=1422
-  _globals['_VERSIONSCORES']._serialized_end=1892
-  _globals['_FAILEDROW']._serialized_start=1894
-  _globals['_FAILEDROW']._serialized_end=1947
-  _globals['_SCORINGSERVICE']._serialized_start=1950
-  _globals['_SCORINGSERVICE']._serialized_end=2120
+  _globals['_SCORINGOPTIONS']._serialized_end=671
+  _globals['_SCOREREQUEST']._serialized_start=674
+  _globals['_SCOREREQUEST']._serialized_end=1028
+  _globals['_DOUBLEMATRIX']._serialized_start=1030
+  _globals['_DOUBLEMATRIX']._serialized_end=1123
+  _globals['_SCORERESPONSE']._serialized_start=1125
+  _globals['_SCORERESPONSE']._serialized_end=1221
+  _globals['_SCORESTREAMREQUEST']._serialized_start=1224
+  _globals['_SCORESTREAMREQUEST']._serialized_end=1410
+  _globals['_SCORESTREAMSTART']._serialized_start=1413
+  _globals['_SCORESTREAMSTART']._serialized_end=1552
+  _globals['_SCORESTREAMRESPONSE']._serialized_start=1554
+  _globals['_SCORESTREAMRESPONSE']._serialized_end=1656
+  _globals['_VERSIONSCORES']._serialized_start=1659
+  _globals['_VERSIONSCORES']._serialized_end=2180
+  _globals['_FAILEDROW']._serialized_start=2182
+  _globals['_FAILEDROW']._serialized_end=2235
+  _globals['_SCORINGSERVICE']._serialized_start=2238
+  _globals['_SCORINGSERVICE']._serialized_end=2408
 # @@protoc_insertion_point(module_scope)

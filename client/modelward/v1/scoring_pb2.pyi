@@ -63,6 +63,9 @@ class ScoringOptions(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     ROW_ERRORS_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    AB_TEST_FIELD_NUMBER: _builtins.int
+    OBSERVE_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Only so many rows, those with the highest scores: the predicted number, or of two classes the probability of the
     second. 0: all rows, in their order.
@@ -70,6 +73,17 @@ class ScoringOptions(_message.Message):
     row_errors: _builtins.bool
     """Whether rows for which a version fails are listed in `failed_rows`, and the others are answered. Otherwise one such
     row fails the call.
+    """
+    unit: _builtins.str
+    """With `ab_test`: the unit whose variant predicts, such as an account. 1 to 256 characters."""
+    ab_test: _builtins.str
+    """The A/B test that chooses the version, by its assignment of `unit`; not with `versions` or `as_of`. All of its
+    variants must be versions of the model. That the unit has seen its variant is recorded after the answer.
+    """
+    observe: _builtins.bool
+    """Whether the rows are monitored as live data of each version that answers, as sender "scoring" against its default
+    reference, and the predictions are recorded for labels that come later; requires `ids` and the role of a trainer.
+    Both happen after the answer; ids that were recorded before are not observed again.
     """
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionSelector]:
@@ -86,10 +100,13 @@ class ScoringOptions(_message.Message):
         as_of: _timestamp_pb2.Timestamp | None = ...,
         top_k: _builtins.int = ...,
         row_errors: _builtins.bool = ...,
+        unit: _builtins.str = ...,
+        ab_test: _builtins.str = ...,
+        observe: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "row_errors", b"row_errors", "top_k", b"top_k", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test", b"ab_test", "as_of", b"as_of", "observe", b"observe", "row_errors", b"row_errors", "top_k", b"top_k", "unit", b"unit", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,6 +123,7 @@ class ScoreRequest(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     ARROW_IPC_FIELD_NUMBER: _builtins.int
     MATRIX_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     arrow_ipc: _builtins.bytes
@@ -122,6 +140,10 @@ class ScoreRequest(_message.Message):
     def matrix(self) -> Global___DoubleMatrix:
         """Floating-point columns as one matrix, which takes the least time."""
 
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `observe`: the id of each row's prediction, by which labels join it. 10,000 rows at most."""
+
     def __init__(
         self,
         *,
@@ -130,10 +152,11 @@ class ScoreRequest(_message.Message):
         columns: _common_pb2.ColumnTable | None = ...,
         arrow_ipc: _builtins.bytes = ...,
         matrix: Global___DoubleMatrix | None = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "matrix", b"matrix", "options", b"options", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "matrix", b"matrix", "model", b"model", "options", b"options", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "ids", b"ids", "matrix", b"matrix", "model", b"model", "options", b"options", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_rows: _TypeAlias = _typing.Literal["columns", "arrow_ipc", "matrix"]  # noqa: Y015
     _WhichOneofArgType_rows: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
@@ -205,21 +228,27 @@ class ScoreStreamRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     ARROW_IPC_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
     arrow_ipc: _builtins.bytes
     """The next rows: one Arrow IPC stream (schema, then record batches)."""
     @_builtins.property
     def start(self) -> Global___ScoreStreamStart:
         """The model and its versions, which are chosen once for the whole stream."""
 
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `observe`: the id of each row's prediction, by which labels join it. 10,000 rows at most."""
+
     def __init__(
         self,
         *,
         start: Global___ScoreStreamStart | None = ...,
         arrow_ipc: _builtins.bytes = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "part", b"part", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "part", b"part", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "ids", b"ids", "part", b"part", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "arrow_ipc"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
@@ -301,6 +330,8 @@ class VersionScores(_message.Message):
     TIES_FIELD_NUMBER: _builtins.int
     FAILED_ROWS_FIELD_NUMBER: _builtins.int
     MODEL_SECONDS_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    IN_TEST_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The SHA-256 of its manifest: which files answered."""
     stage: _common_pb2.Stage.ValueType
@@ -313,6 +344,10 @@ class VersionScores(_message.Message):
     """
     model_seconds: _builtins.float
     """The time in which the model predicted, in seconds."""
+    variant: _builtins.str
+    """With `ab_test`: the variant that answered."""
+    in_test: _builtins.bool
+    """With `ab_test`: whether the unit takes part in the test. Otherwise it got the control, or the test's winner."""
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version that answered."""
@@ -356,10 +391,12 @@ class VersionScores(_message.Message):
         ties: _builtins.int = ...,
         failed_rows: _abc.Iterable[Global___FailedRow] | None = ...,
         model_seconds: _builtins.float = ...,
+        variant: _builtins.str = ...,
+        in_test: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_indices", b"class_indices", "classes", b"classes", "digest", b"digest", "failed_rows", b"failed_rows", "model_seconds", b"model_seconds", "no_probabilities", b"no_probabilities", "numbers", b"numbers", "probabilities", b"probabilities", "rows", b"rows", "stage", b"stage", "ties", b"ties", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_indices", b"class_indices", "classes", b"classes", "digest", b"digest", "failed_rows", b"failed_rows", "in_test", b"in_test", "model_seconds", b"model_seconds", "no_probabilities", b"no_probabilities", "numbers", b"numbers", "probabilities", b"probabilities", "rows", b"rows", "stage", b"stage", "ties", b"ties", "variant", b"variant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

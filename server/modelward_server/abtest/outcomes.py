@@ -1,7 +1,7 @@
 """Outcomes of A/B tests in the ledger: each id counts once, even if outcomes are late or repeated."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from modelward.abtest import AbOutcome, AbTest, AbTestResult, RecordedAbOutcomes
 from modelward.assignment import assign
 from modelward.errors import FieldViolation, InvalidField
+from modelward_server.abtest.exposures import exposed_units
 from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
 from modelward_server.abtest.repository import get_ab_test, running_test
 from modelward_server.abtest.result import MAX_LOOKS, assess
@@ -143,4 +144,6 @@ def result_of(session: Session, test: AbTest, max_looks: int = MAX_LOOKS) -> AbT
         max_looks: the maximum number of intermediate looks in the result.
     """
     read = read_outcomes(session, test)
-    return assess(test, read.outcomes, read.units, read.mismatched, max_looks)
+    result = assess(test, read.outcomes, read.units, read.mismatched, max_looks)
+    exposed = zip(result.variants, exposed_units(session, test), strict=True)
+    return replace(result, variants=tuple(replace(variant, exposed_units=units) for variant, units in exposed))

@@ -65,7 +65,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
                     yield answer
 
     async def _observe(
-        self, watch: "_Watch", messages: Sequence[Received], context: Context
+        self, watch: "Watch", messages: Sequence[Received], context: Context
     ) -> AsyncIterator[pb.ObserveResponse]:
         """Store batches that have arrived, in one transaction, and compare the windows that they close.
 
@@ -81,7 +81,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
                 raise taken.refusal
 
     async def _answers(
-        self, watch: "_Watch", taken: "_Taken", messages: int, context: Context
+        self, watch: "Watch", taken: "Taken", messages: int, context: Context
     ) -> AsyncIterator[pb.ObserveResponse]:
         """Yield an answer for each message that was taken; a window that closed has one of its own instead."""
         for _ in range(messages - 1):
@@ -94,9 +94,9 @@ class LiveMonitoringServicer(DriftServiceServicer):
         if not is_acknowledged:  # No window closed, or another server has compared it.
             yield taken.answer()
 
-    async def _watch(self, header: pb.ObserveHeader) -> "_Watch":
+    async def _watch(self, header: pb.ObserveHeader) -> "Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
-        return _Watch(await open_closer(self._unit_of_work, self._blobs, observer), self._sources)
+        return Watch(await open_closer(self._unit_of_work, self._blobs, observer), self._sources)
 
     async def _open(self, observer: Observer, context: Context) -> None:
         if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
@@ -104,14 +104,14 @@ class LiveMonitoringServicer(DriftServiceServicer):
                 actor_of(context), lambda session, _: live_monitoring.open_observer(session, observer).sender
             )
 
-    async def _take(self, watch: "_Watch", messages: Sequence[Received], context: Context) -> "_Taken":
+    async def _take(self, watch: "Watch", messages: Sequence[Received], context: Context) -> "Taken":
         executor = reading_executor(self._unit_of_work.executors, *(message.data for message in messages))
         read = await executor.run(watch.reader.read, messages)
         return await self._unit_of_work.run_prepared_as_system(
             actor_of(context), lambda session: watch.prepare(session, read), watch.take
         )
 
-    async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
+    async def _close_windows(self, watch: "Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
         """Compare the closed windows one after the other; each report is stored before the next window is processed."""
         while (closed := await self._unit_of_work.analyse(watch.closer.prepare)) is not None:
             seen: list[ClosedWindow | None] = [closed]
@@ -132,7 +132,7 @@ class _Placed:
 
 
 @dataclass(frozen=True)
-class _Taken:
+class Taken:
     """The prepared state change for some batches.
 
     Attributes:
@@ -165,7 +165,7 @@ class _Taken:
         return _standing(self.place, self.evidence)
 
 
-class _Watch:
+class Watch:
     """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
     def __init__(self, closer: WindowCloser, sources: Sources) -> None:
@@ -179,13 +179,13 @@ class _Watch:
     def _shown(self, state: ObserverState) -> pb.ObserveResponse:
         return _standing(state, _detector(state, self.profile).evidence)
 
-    def prepare(self, session: Session, read: ReadBatches) -> _Taken:
+    def prepare(self, session: Session, read: ReadBatches) -> Taken:
         """Prepare the state change for batches that came one after the other, until one is refused."""
         place = self.closer.state(session)
         before, opened, detector = place.acknowledged, place.window, _detector(place, self.profile)
         placed, refusal = self._placed(place, read)
         if not placed:
-            return _Taken(before, opened, place, detector.evidence, refusal)
+            return Taken(before, opened, place, detector.evidence, refusal)
         if seen := [self._seen(one) for one in placed if one.parts]:
             detector.update(seen)
         place.detector = sequential_detector.to_bytes(detector)
@@ -193,7 +193,7 @@ class _Watch:
         if self.keys.time in placed[-1].table.columns:
             last = place.latest or last
         closes_at = place.closes_at(self.observer, last, datetime.now(UTC))
-        return _Taken(before, opened, place, detector.evidence, refusal, [*_stored_parts(placed)], closes_at)
+        return Taken(before, opened, place, detector.evidence, refusal, [*_stored_parts(placed)], closes_at)
 
     def _placed(self, place: ObserverState, read: ReadBatches) -> tuple[list[_Placed], Refusal | None]:
         """Divide the new batches among windows, until one is refused."""
@@ -220,7 +220,7 @@ class _Watch:
         ranks = np.concatenate([placed.table.ranks[rows] for _, rows in placed.parts])
         return ranks, zlib.crc32(f"{self.observer.sender} {placed.batch.number}".encode())
 
-    def take(self, session: Session, actor: ActorContext, taken: _Taken) -> _Taken:
+    def take(self, session: Session, actor: ActorContext, taken: Taken) -> Taken:
         """Store batches.
 
         Raises:

@@ -1,9 +1,9 @@
 """Batches of live rows as they arrive, alone or several in one table, and their rows as the reference's features."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -82,6 +82,12 @@ class ReadBatches:
     refusal: Refusal | None = None
 
 
+def numbered(tables: Iterable[BatchTable], first: int) -> ReadBatches:
+    """Return tables of one batch each with the numbers of these batches, from the first one on."""
+    renumbered = ((table, replace(table.batches[0], number=number)) for number, table in enumerate(tables, first))
+    return ReadBatches([replace(table, batches=[batch]) for table, batch in renumbered])
+
+
 def number_of_batches(part: pb.ObserveRequest) -> int:
     """Return the number of batches of a message."""
     return max(1, len(part.batches.rows))
@@ -143,6 +149,20 @@ class BatchReader:
                 raise
             return ReadBatches(tables, error)
         return ReadBatches(tables)
+
+    def fit(self, tables: Sequence[tuple[Columns, datetime]]) -> ReadBatches:
+        """Fit tables that were read before, each as one batch; columns that the reference does not have are left out.
+
+        Raises:
+            LimitReached, InvalidField: as `read`.
+        """
+        names = {feature.name for feature in self._profile.features} | self._keys.names
+        own = [({name: values for name, values in table.items() if name in names}, at) for table, at in tables]
+        return ReadBatches([self._alone(columns, at) for columns, at in own])
+
+    def _alone(self, columns: Columns, seen_at: datetime) -> BatchTable:
+        table = self._fitted("batch", columns, ())
+        return replace(table, batches=[Batch(1, seen_at, slice(0, len(table.ranks)))])
 
     def _tables(self, message: Received) -> Iterator[BatchTable]:
         """Read a message as one table where its rows need no order, and each of its batches alone otherwise, or where

@@ -2,27 +2,49 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from sqlalchemy.orm import Session
 
-from modelward.errors import NotServed
+from modelward.errors import FieldViolation, InvalidField, NotServed
+from modelward.lifecycle import Stage
+from modelward.shared.convert.common import stage_from_proto, time_from_proto
+from modelward.v1 import scoring_pb2 as pb
 from modelward_server.lifecycle.resolve import Selector
 from modelward_server.rpc.answer_cache import keep
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.scoring.pool import ModelPool
-from modelward_server.scoring.selection import ChosenVersions, choose
+from modelward_server.scoring.selection import ChosenVersions, TestedVersions, choose, choose_tested
 from modelward_server.storage.commit_counter import State
 
 Value = TypeVar("Value")
-Key = tuple[str, tuple[tuple[type, Selector], ...], datetime | None]
+Key = tuple[object, ...]
+
+
+class _KeptReads(Generic[Value]):
+    """Values read from the ledger, each kept until something is committed."""
+
+    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
+        self._unit_of_work = unit_of_work
+        self._kept: dict[Key, tuple[State | None, Value]] = {}
+
+    async def get(self, key: Key, read: Callable[[Session], Value]) -> tuple[Value, bool]:
+        """Return a value, and whether it was read now."""
+        state = self._unit_of_work.ledger.state()
+        known = self._kept.get(key)
+        if known is not None and state is not None and known[0] == state:
+            return known[1], False
+        value = await self._unit_of_work.read(read, urgent=True)
+        keep(self._kept, key, (state, value))
+        return value, True
 
 
 class VersionChoice:
     """Chooses versions, and keeps what it chose while nothing is committed to the ledger.
 
     Args:
-        pool: the loaded models; None if this server offers no scoring.
+        unit_of_work: the transactions of the ledger.
+        pool: the loaded models, told which version is in production; None if this server offers no scoring.
         allow_pickle: whether formats that run their author's code may be loaded.
     """
 
@@ -30,7 +52,8 @@ class VersionChoice:
         self._unit_of_work = unit_of_work
         self.pool = pool
         self._allow_pickle = allow_pickle
-        self._chosen: dict[Key, tuple[State | None, ChosenVersions]] = {}
+        self._chosen = _KeptReads[ChosenVersions](unit_of_work)
+        self._tested = _KeptReads[TestedVersions](unit_of_work)
 
     def offered(self, method: str) -> ModelPool:
         """Return the loaded models.
@@ -43,22 +66,39 @@ class VersionChoice:
             raise NotServed(f"this server does not score; {fix}", method=method)
         return self.pool
 
+    async def choose(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
+        """Return the versions that a request to score asks for.
+
+        Raises:
+            InvalidField: it asks for an A/B test together with versions, a past time or without a unit.
+            the errors of `scoring.selection.choose` and `choose_tested`.
+        """
+        _check_test(options)
+        if options.ab_test:
+            return await self._of_test(model, options)
+        as_of = time_from_proto(options.as_of) if options.HasField("as_of") else None
+        return await self.to_score(model, [_selector(one) for one in options.versions], as_of)
+
     async def to_score(self, model: str, selectors: Sequence[Selector], as_of: datetime | None) -> ChosenVersions:
         """Choose the versions that are about to predict; the one in production is loaded first from now on.
 
         Raises:
             the errors of `choose`.
         """
-        state = self._unit_of_work.ledger.state()
-        key = model, tuple((type(one), one) for one in selectors), as_of
-        known = self._chosen.get(key)
-        if known is not None and state is not None and known[0] == state:
-            return known[1]
-        chosen = await self.read(model, selectors, as_of, lambda _session, found: found)
-        keep(self._chosen, key, (state, chosen))
-        if as_of is None and self.pool and (production := chosen.in_production):
+        key = model, *((type(one), one) for one in selectors), as_of
+        chosen, is_new = await self._chosen.get(
+            key, lambda session: choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle)
+        )
+        if is_new and as_of is None and self.pool and (production := chosen.in_production):
             self.pool.pin(model, production)
         return chosen
+
+    async def _of_test(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
+        tested, _ = await self._tested.get(
+            (model, options.ab_test),
+            lambda session: choose_tested(session, model, options.ab_test, allow_pickle=self._allow_pickle),
+        )
+        return tested.of_unit(options.unit)
 
     async def read(
         self,
@@ -77,3 +117,20 @@ class VersionChoice:
             return then(session, choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle))
 
         return await self._unit_of_work.read(query, urgent=True)
+
+
+def _check_test(options: pb.ScoringOptions) -> None:
+    if options.ab_test:
+        given = {field.name for field, _ in options.ListFields()} & {"versions", "as_of"}
+        fix = "is given with ab_test, which chooses the version; send one of them"
+        if given:
+            raise InvalidField(*(FieldViolation(f"options.{name}", fix) for name in sorted(given)))
+    elif options.unit:
+        raise InvalidField(FieldViolation("options.unit", "is given without ab_test; name the test, or leave it out"))
+
+
+def _selector(request: pb.VersionSelector) -> Selector:
+    chosen = request.WhichOneof("selector")
+    if chosen == "version":
+        return request.version
+    return request.alias if chosen == "alias" else stage_from_proto(request.stage) or Stage.PRODUCTION

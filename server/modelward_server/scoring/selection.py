@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
+from modelward.abtest import AbTest
+from modelward.assignment import assign, check_unit
 from modelward.drift import DEFAULT_REFERENCE
+from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, Stage
+from modelward_server.abtest.exposures import Exposure
+from modelward_server.abtest.repository import get_ab_test
 from modelward_server.comparison.compare import main_file
 from modelward_server.lifecycle.resolve import Selector, resolve
 from modelward_server.sandbox.warm_model import LoadedModel
@@ -20,11 +25,62 @@ class ChosenVersions:
 
     models: tuple[LoadedModel, ...]
     sequence: int
+    exposure: Exposure | None = None
+    """With an A/B test: the variant of the unit."""
+    in_test: bool = False
+    """Whether that unit takes part in the test."""
+    variant: str = ""
+    """The name of its variant."""
 
     @property
     def in_production(self) -> LoadedModel | None:
         """The one that is in production, if it is among them."""
         return next((one for one in self.models if one.version.stage is Stage.PRODUCTION), None)
+
+
+@dataclass(frozen=True)
+class TestedVersions:
+    """The versions of an A/B test, in the order of its variants, and the last change that they include."""
+
+    test: AbTest
+    models: tuple[LoadedModel, ...]
+    sequence: int
+
+    def of_unit(self, unit: str) -> ChosenVersions:
+        """Return the version of the variant of a unit.
+
+        Raises:
+            InvalidField: the unit has not 1 to 256 characters.
+        """
+        check_unit(unit, "options.unit")
+        found = assign(self.test, unit)
+        arm = self.test.variants.index(found.variant)
+        ref = found.variant.version
+        exposure = Exposure(self.test.test, unit, arm, ref.model, ref.version, datetime.now(UTC))
+        return ChosenVersions((self.models[arm],), self.sequence, exposure, found.in_test, found.variant.name)
+
+
+def choose_tested(session: Session, model: str, name: str, *, allow_pickle: bool) -> TestedVersions:
+    """Resolve the versions of an A/B test.
+
+    Args:
+        session: the transaction.
+        model: the name of the model.
+        name: the name of the test.
+        allow_pickle: as for `choose`.
+
+    Raises:
+        AbTestNotFound: there is no such test.
+        InvalidField: a variant is a version of another model.
+        ModelNotFound, ModelHalted, ArtifactDeleted, FormatNotExecutable: as `choose`.
+    """
+    test = get_ab_test(session, name)
+    if others := sorted({variant.version.model for variant in test.variants} - {model}):
+        fix = f"is about {others[0]}, and the rows are for {model}; name a test of its versions only"
+        raise InvalidField(FieldViolation("options.ab_test", fix))
+    numbers = [variant.version.version for variant in test.variants]
+    chosen = choose(session, model, numbers, None, allow_pickle=allow_pickle)
+    return TestedVersions(test, chosen.models, chosen.sequence)
 
 
 def choose(

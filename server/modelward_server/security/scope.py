@@ -43,6 +43,13 @@ class Meaning(Enum):
 
 
 ModelsOf = Callable[[str], Select[str]]
+
+
+def _models_of_test(key: str) -> Select[str]:
+    models = select(AbTestModelRow.model).join(AbTestRow, AbTestRow.sequence == AbTestModelRow.sequence)
+    return models.where(AbTestRow.test == key)
+
+
 BY_ID: Mapping[str, ModelsOf] = {
     "report_id": lambda key: select(DriftReportRow.model).where(DriftReportRow.report_id == key),
     "job_id": lambda key: select(JobRow.model).where(JobRow.job_id == key),
@@ -52,11 +59,8 @@ BY_ID: Mapping[str, ModelsOf] = {
         .join(ComparisonRow, ComparisonRow.sequence == ComparedModelRow.sequence)
         .where(ComparisonRow.comparison_id == key)
     ),
-    "test": lambda key: (
-        select(AbTestModelRow.model)
-        .join(AbTestRow, AbTestRow.sequence == AbTestModelRow.sequence)
-        .where(AbTestRow.test == key)
-    ),
+    "test": _models_of_test,
+    "ab_test": _models_of_test,
 }
 """Maps fields with the id of an entity to a query for the entity's models."""
 

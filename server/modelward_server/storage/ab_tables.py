@@ -3,7 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, SmallInteger, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.storage.outcome_tables import EpochMicroseconds
@@ -54,4 +65,15 @@ AB_OUTCOMES = Table(
         nullable=False,
         doc="Little-endian float64: the test's metrics, then the pre-experiment ones; NaN where a value is missing.",
     ),
+)
+
+AB_EXPOSURES = Table(
+    "ledger_ab_exposures",
+    Base.metadata,
+    Column("test", ForeignKey("ledger_ab_tests.sequence"), primary_key=True),
+    Column("unit", String(256), primary_key=True),
+    Column("arm", SmallInteger, nullable=False, doc="The index of its variant in the test."),
+    Column("model", Name, nullable=False),
+    Column("version", Integer, nullable=False, doc="The version that answered."),
+    Column("exposed_at", EpochMicroseconds, nullable=False, doc="When the server first scored with it."),
 )

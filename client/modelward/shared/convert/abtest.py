@@ -230,12 +230,16 @@ def ab_estimate_from_proto(message: pb.AbEstimate) -> AbEstimate:
 
 def variant_result_to_proto(result: VariantResult) -> pb.VariantResult:
     return pb.VariantResult(
-        variant=result.variant, units=result.units, metrics=map(ab_estimate_to_proto, result.metrics)
+        variant=result.variant,
+        units=result.units,
+        metrics=map(ab_estimate_to_proto, result.metrics),
+        exposed_units=result.exposed_units,
     )
 
 
 def variant_result_from_proto(message: pb.VariantResult) -> VariantResult:
-    return VariantResult(message.variant, message.units, tuple(map(ab_estimate_from_proto, message.metrics)))
+    metrics = tuple(map(ab_estimate_from_proto, message.metrics))
+    return VariantResult(message.variant, message.units, metrics, message.exposed_units)
 
 
 def look_to_proto(look: AbLook) -> pb.AbLook:
