@@ -21,10 +21,12 @@ import sys
 import tempfile
 import timeit
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import rpc_rates
 import scoring_peers
 from grpc import aio
@@ -118,29 +120,35 @@ async def _of_mlserver(programs: Path, chosen: list[Model], folder: Path, second
     found: dict[Cell, Measured] = {}
     async with scoring_peers.mlserver(programs, chosen, folder) as server:
         for model in chosen:
-            found |= await _of_peer(server, model, seconds, "MLServer")
+            with _left_out_if_it_fails("MLServer", model):
+                found |= await _of_peer(server, model, seconds)
     return found
 
 
 async def _of_mlflow(programs: Path, chosen: list[Model], folder: Path, seconds: float) -> dict[Cell, Measured]:
     found: dict[Cell, Measured] = {}
     for model in chosen:
-        place = folder / model.name
-        place.mkdir(parents=True)
-        async with scoring_peers.mlflow(programs, model, place) as server:
-            found |= await _of_peer(server, model, seconds, "MLflow")
+        (folder / model.name).mkdir(parents=True)
+        with _left_out_if_it_fails("MLflow", model):
+            async with scoring_peers.mlflow(programs, model, folder / model.name) as server:
+                found |= await _of_peer(server, model, seconds)
     return found
 
 
-async def _of_peer(server: Any, model: Model, seconds: float, peer: str) -> dict[Cell, Measured]:
-    found: dict[Cell, Measured] = {}
+@contextmanager
+def _left_out_if_it_fails(peer: str, model: Model) -> Iterator[None]:
     try:
-        for rows in SIZES:
-            ask = await server.asker(model, rows)
-            for clients in CLIENTS:
-                found[model.name, rows, clients] = await _ask(ask, seconds, clients)
-    except (NotMeasuredError, aio.AioRpcError, OSError) as why:
-        SHOW.print(f"{peer} does not predict with {model.name}: {why}")
+        yield
+    except (NotMeasuredError, aio.AioRpcError, aiohttp.ClientError) as why:
+        SHOW.print(f"{peer} is left out for {model.name}: {why}")
+
+
+async def _of_peer(server: Any, model: Model, seconds: float) -> dict[Cell, Measured]:
+    found: dict[Cell, Measured] = {}
+    for rows in SIZES:
+        ask = await server.asker(model, rows)
+        for clients in CLIENTS:
+            found[model.name, rows, clients] = await _ask(ask, seconds, clients)
     return found
 
 

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from scoring_models import Model, save_for_mlflow, save_for_mlserver, small_mode
 LIBRARIES = ["lightgbm", "scikit-learn", "numpy", "onnx", "onnxruntime"]
 """What a peer needs in the version that wrote the models."""
 PACKAGES = {
-    "MLServer": ["mlserver==1.7.1", "mlserver-lightgbm==1.7.1", "mlserver-sklearn==1.7.1", "mlserver-mlflow==1.7.1"],
+    "MLServer": [
+        *(f"{name}==1.7.1" for name in ("mlserver", "mlserver-lightgbm", "mlserver-sklearn", "mlserver-mlflow")),
+        "uvloop<0.22",  # With later ones its processes for models do not start.
+    ],
     "MLflow": [f"mlflow=={version('mlflow')}"],
 }
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -76,7 +80,7 @@ def small_models(programs: Path, number: int, folder: Path) -> Iterator["subproc
         small_model(seed).booster_.save_model(place / "model.bst")
         _describe(place.name, place, "mlserver_lightgbm.LightGBMModel", "model.bst")
     with _served(programs, folder) as (process, _):
-        asyncio.run(_wait_for_http(_ready_url(folder)))
+        asyncio.run(_wait_for_http(_ready_url(folder), process))
         yield process
 
 
@@ -112,7 +116,7 @@ class MLServer:
         np.save(table, model.rows(rows))
         python, script = str(self._programs / "python"), str(Path(__file__).with_name("mlserver_request.py"))
         request = _run([python, script, model.name, "x", str(table)])
-        await _wait_for_http(_ready_url(self._folder))
+        await _wait_for_http(_ready_url(self._folder), self.process)
         answer = await self._infer(request)
         if np.asarray(model.expected, model.rows(1).dtype).tobytes() not in answer:
             raise NotMeasuredError("it predicts something else")
@@ -127,7 +131,7 @@ async def mlflow(programs: Path, model: Model, folder: Path) -> AsyncIterator["M
     place = ["--model-uri", str(folder / "model"), "--host", "127.0.0.1", "--port", str(port)]
     command = [str(programs / "mlflow"), "models", "serve", "--env-manager", "local", "--workers", "1", *place]
     with in_group(command, programs, folder) as process:
-        await _wait_for_http(f"http://127.0.0.1:{port}/health")
+        await _wait_for_http(f"http://127.0.0.1:{port}/health", process)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             yield MLflow(process, session, f"http://127.0.0.1:{port}/invocations")
 
@@ -172,18 +176,19 @@ def in_group(command: list[str], programs: Path, folder: Path) -> Iterator["subp
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait()
 
 
-async def _wait_for_http(url: str) -> None:
+async def _wait_for_http(url: str, process: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + READY_SECONDS
     async with aiohttp.ClientSession() as session:
-        for _ in range(READY_SECONDS * 5):
-            try:
+        while process.poll() is None and time.monotonic() < end:
+            with suppress(aiohttp.ClientError):
                 async with session.get(url) as answer:
                     if answer.ok:
                         return
-            except aiohttp.ClientError:
-                pass
             await asyncio.sleep(0.2)
-    raise NotMeasuredError(f"it was not ready after {READY_SECONDS} s")
+    why = "its server ended" if process.poll() is not None else f"it was not ready after {READY_SECONDS} s"
+    raise NotMeasuredError(why)
