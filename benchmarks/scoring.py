@@ -75,16 +75,16 @@ def _measure_rates(folder: Path, environments: Path, seconds: float) -> None:
     chosen = models()
     raw = {(model.name, rows): _raw(model, rows) for model in chosen for rows in SIZES}
     empty = asyncio.run(_empty(seconds))
-    rates = asyncio.run(_ours(folder, chosen, seconds))
+    found = asyncio.run(_ours(folder, chosen, seconds))
+    _print_beside(found["ours"], raw, empty)
     for peer, measure in (("MLServer", _of_mlserver), ("MLflow", _of_mlflow)):
         try:
             programs = scoring_peers.environment(peer, environments)
         except NotMeasuredError as why:
             SHOW.print(f"{peer} is left out: {why}")
             continue
-        rates[peer] = asyncio.run(measure(programs, chosen, folder / peer, seconds))
-    _print_rates(rates)
-    _print_beside(rates["ours"], raw, empty)
+        found[peer] = asyncio.run(measure(programs, chosen, folder / peer, seconds))
+        _print_rates(peer, found[peer], found["ours"])
 
 
 def _raw(model: Model, rows: int) -> float:
@@ -109,6 +109,8 @@ async def _ours(folder: Path, chosen: list[Model], seconds: float) -> Rates:
             found["ours"][name, rows, clients] = await _ask(partial(score, request), seconds, clients)
             sdk = partial(client.score, name, frame(rows))
             found["SDK"][name, rows, clients] = await _ask(sdk, seconds, clients)
+    for server, cells in found.items():
+        _print_rates(server, cells, found["ours"])
     return found
 
 
@@ -152,16 +154,14 @@ async def _of_peer(server: Any, model: Model, seconds: float) -> dict[Cell, Meas
     return found
 
 
-def _print_rates(rates: Rates) -> None:
-    table = Table("model", "rows", "clients", "server", "p50 ms", "p99 ms", "calls/s", "rows/s", "ours / its rate")
-    for cell in rates["ours"]:
+def _print_rates(server: str, found: dict[Cell, Measured], ours: dict[Cell, Measured]) -> None:
+    headings = ["model", "rows", "clients", "p50 ms", "p99 ms", "calls/s", "rows/s", "our rate / its rate"]
+    table = Table(*headings, title=server)
+    for cell, one in found.items():
         name, rows, clients = cell
-        for server in rates:
-            if one := rates[server].get(cell):
-                figures = f"{one.p50:,.2f}", f"{one.p99:,.2f}", f"{one.rate:,.0f}", f"{one.rate * rows:,.0f}"
-                ratio = f"{rates['ours'][cell].rate / one.rate:.2f}"
-                table.add_row(name, f"{rows:,}", str(clients), server, *figures, ratio)
-    SHOW.print(table)
+        figures = f"{one.p50:,.2f}", f"{one.p99:,.2f}", f"{one.rate:,.0f}", f"{one.rate * rows:,.0f}"
+        table.add_row(name, f"{rows:,}", str(clients), *figures, f"{ours[cell].rate / one.rate:.2f}")
+    SHOW.print(table, f"load average {os.getloadavg()[0]:.1f}")
 
 
 def _print_beside(ours: dict[Cell, Measured], raw: dict[tuple[str, int], float], empty: dict[int, Measured]) -> None:
