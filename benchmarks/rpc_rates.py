@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import itertools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 from grpc import aio
 from resolve import _free_port
 from rich.console import Console
@@ -171,8 +171,8 @@ async def _ask(ask: Ask, seconds: float, clients: int) -> Measured:
     took: list[float] = []
     begun = time.perf_counter()
     await asyncio.gather(*(_keep_asking(ask, begun + seconds, took) for _ in range(clients)))
-    cuts = statistics.quantiles(took, n=100)
-    return Measured(len(took) / (time.perf_counter() - begun), cuts[49] * 1000, cuts[98] * 1000)
+    rate = len(took) / (time.perf_counter() - begun)
+    return Measured(rate, *(1000 * float(np.percentile(took, percent)) for percent in (50, 99)))
 
 
 async def _keep_asking(ask: Ask, end: float, took: list[float]) -> None:

@@ -1,4 +1,4 @@
-// A client of a Modelward server in C++: resolve a version, watch changes, assign variants, record outcomes.
+// A client of a Modelward server in C++: resolve a version, watch changes, assign variants, record outcomes, score.
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
@@ -13,6 +13,7 @@
 #include "modelward/v1/comparison.grpc.pb.h"
 #include "modelward/v1/drift.grpc.pb.h"
 #include "modelward/v1/lifecycle.grpc.pb.h"
+#include "modelward/v1/scoring.grpc.pb.h"
 
 namespace mw = modelward::v1;
 using Arguments = std::vector<std::string>;
@@ -135,14 +136,33 @@ void Record(const Channel& channel, const Arguments& given) {
   std::cout << "predictions " << response.predictions() << " labels " << response.labels() << std::endl;
 }
 
+// score MODEL NAME=VALUE...: what the version in production predicts for one row.
+void Score(const Channel& channel, const Arguments& given) {
+  mw::ScoringService::Stub stub(channel);
+  mw::ScoreRequest request;
+  request.set_model(given.at(0));
+  for (std::size_t i = 1; i < given.size(); ++i) {
+    const auto equals = given[i].find('=');
+    mw::Column* column = request.mutable_columns()->add_columns();
+    column->set_name(given[i].substr(0, equals));
+    column->mutable_doubles()->add_values(std::stod(given[i].substr(equals + 1)));
+  }
+  const auto scores = Call(stub, &mw::ScoringService::Stub::Score, request).scores(0);
+  std::cout << scores.version().model() << "/" << scores.version().version();
+  for (const double number : scores.numbers()) std::cout << " " << number;
+  for (const double probability : scores.probabilities()) std::cout << " " << probability;
+  std::cout << std::endl;
+}
+
 const std::map<std::string, std::function<void(const Channel&, const Arguments&)>> kCommands = {
     {"resolve", Resolve}, {"watch", Watch},   {"bucket", Bucket}, {"namespace", Namespace},
     {"assign", AssignBoth}, {"outcome", Outcome}, {"record", Record},
+    {"score", Score},
 };
 
 int main(int argc, char** argv) {
   if (argc < 3 || kCommands.count(argv[2]) == 0) {
-    std::cerr << "usage: modelward-example HOST:PORT resolve|watch|bucket|namespace|assign|outcome|record ARGUMENT...\n";
+    std::cerr << "usage: modelward-example HOST:PORT resolve|watch|bucket|namespace|assign|outcome|record|score ARGUMENT...\n";
     return 2;
   }
   try {

@@ -1,4 +1,4 @@
-// A client of a Modelward server in Node: resolve a version, watch changes, assign variants, record outcomes.
+// A client of a Modelward server in Node: resolve a version, watch changes, assign variants, record outcomes, score.
 import grpc from "@grpc/grpc-js";
 
 import { assignmentOf, bucketOf, inNamespace, variantOf } from "./assignment.js";
@@ -82,7 +82,18 @@ async function record(target, model, version, id, prediction, label) {
   console.log(`predictions ${predictions} labels ${labels}`);
 }
 
-const COMMANDS = { resolve, watch, bucket, namespace, assign, outcome, record };
+/** score MODEL NAME=VALUE...: what the version in production predicts for one row. */
+async function score(target, model, ...values) {
+  const client = connect(target, "ScoringService");
+  const columns = values.map((value) => value.split("=")).map(([name, number]) => {
+    return { name, doubles: { values: [Number(number)] } };
+  });
+  const { scores } = await call(client, "Score", { model, columns: { columns } });
+  const [{ version, numbers, probabilities }] = scores;
+  console.log([`${version.model}/${version.version}`, ...numbers, ...probabilities].join(" "));
+}
+
+const COMMANDS = { resolve, watch, bucket, namespace, assign, outcome, record, score };
 const [target, command, ...given] = process.argv.slice(2);
 if (!Object.hasOwn(COMMANDS, command ?? "")) {
   console.error(`usage: node main.js HOST:PORT ${Object.keys(COMMANDS).join("|")} ARGUMENT...`);

@@ -82,6 +82,9 @@ NOT_RUN = {
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (
         "needs PostgreSQL and MLflow; test_failover.py starts several such servers"
     ),
+    "build/modelward-example localhost:50061 score screen momentum=1.2 volume=0.3": (
+        "needs toolchains; test_languages.py scores with both programs"
+    ),
     "from modelward.onnx_export import from_torch": "needs PyTorch; tests/client/test_onnx_export.py does it",
     "apt-get install g++ cmake pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc": (
         "needs root; .ci/run does it"
@@ -103,7 +106,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reader(folder: Path) -> Iterator[DocumentRunner]:
-    server = ServerProcess(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log")
+    env = {"MODELWARD_SCORING_PROCESSES": "8"}
+    server = ServerProcess(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log", env=env)
     issue_certificates(folder)
     for name in ("protos", "buf.yaml"):
         (folder / name).symlink_to(ROOT / name)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from modelward import AbNamespace, Client, ModelVersion
 from tests.support.abtest_known_answers import HASHES, NAMESPACES
@@ -127,7 +129,7 @@ def _need(*programs: str) -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedServer]:
     folder = tmp_path_factory.mktemp("served")
-    running = ForkedServer(folder / "data", folder / "log")
+    running = ForkedServer(folder / "data", folder / "log", env={"MODELWARD_SCORING_PROCESSES": "2"})
     yield running
     running.kill()
 
@@ -172,6 +174,20 @@ def test_it_records_outcomes_once(
     outcome = (served.target, "record", MODEL, 1, tmp_path.name, 1.5, 2.0)
     assert program.run(*outcome) == "predictions 1 labels 1"
     assert program.run(*outcome) == "predictions 0 labels 0"
+
+
+@pytest.mark.parametrize("program", ["cpp", "node"], indirect=True)
+def test_it_scores_a_row(program: Program, served: ForkedServer, version: ModelVersion, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"momentum": [0.0, 1.0, 2.0, 5.0], "volume": [1.0, -1.0, 3.0, 0.0]})
+    model = LinearRegression().fit(rows, 2 * rows.momentum + rows.volume)
+    name = f"scored-{tmp_path.name}"
+    with Client(served.target) as client:
+        client.register(name, model, reference=rows)
+        client.promote(f"{name}/1", to="staging")
+        client.promote(f"{name}/1", to="production")
+    answered, number = program.run(served.target, "score", name, "momentum=1.5", "volume=0.25").split()
+    assert answered == f"{name}/1"
+    assert float(number) == pytest.approx(3.25)
 
 
 def test_it_reads_why_a_model_was_not_found(program: Program, served: ForkedServer) -> None:
