@@ -17,41 +17,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Scores(TableRecord):
-    """The predictions of one version for the rows of a table.
-
-    Attributes:
-        version: the version that answered.
-        digest: the SHA-256 of its manifest: which files answered.
-        stage: its stage, now or at the requested time.
-        predictions: shape (rows,): float64, or the predicted classes themselves. A row that the model does not answer
-            has NaN, or None in place of a class.
-        probabilities: float64 of shape (rows, classes), NaN where the model does not answer; None if it gives none.
-        classes: the classes in the order of the probabilities; empty for a model that predicts numbers.
-        rows: with `top_k`, int64 of shape (rows,): the row of each prediction, counted from 0, the highest score first.
-            None otherwise.
-        ties: with `top_k`, the number of further rows with the score of the last one.
-        failed: with `row_errors`, why the model failed for which row.
-        no_probabilities: why the model's probabilities are not given; empty if they are, or if it has none.
-        model_seconds: the time in which the model predicted, in seconds.
-        variant: with `ab_test`, the variant that answered.
-        in_test: with `ab_test`, whether the unit takes part in the test; otherwise it got the control, or the winner.
-        sequence: the position in the order of changes at which the version was chosen.
-    """
+    """The predictions of one version for the rows of a table."""
 
     version: VersionRef
+    """The version that answered."""
     digest: str
+    """The SHA-256 of its manifest: which files answered."""
     stage: Stage
+    """Its stage, now or at the requested time."""
     predictions: NDArray[Any]
+    """Shape (rows,): float64, or the predicted classes themselves. A row without an answer has NaN, or None for a class.
+    """
     probabilities: NDArray[np.float64] | None = None
+    """Shape (rows, classes), NaN where the model does not answer; None if it gives none."""
     classes: tuple[ClassLabel, ...] = ()
+    """The classes in the order of the probabilities; empty for a model that predicts numbers."""
     rows: NDArray[np.int64] | None = None
+    """With `top_k`, of shape (rows,): the row of each prediction, counted from 0, the highest score first. None
+    otherwise."""
     ties: int = 0
+    """With `top_k`, the number of further rows with the score of the last one."""
     failed: Mapping[int, str] = field(default_factory=dict)
+    """With `row_errors`, why the model failed for which row."""
     no_probabilities: str = ""
+    """Why the model's probabilities are not given; empty if they are, or if it has none."""
     model_seconds: float = 0.0
+    """The time in which the model predicted, in seconds."""
     variant: str = ""
+    """With `ab_test`, the variant that answered."""
     in_test: bool = False
+    """With `ab_test`, whether the unit takes part in the test; otherwise it got the control, or the winner."""
     sequence: int = 0
+    """The position in the order of changes at which the version was chosen."""
 
     def _describe(self) -> str:
         failed = f"{counted(len(self.failed), 'row')} failed" if self.failed else ""

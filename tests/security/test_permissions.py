@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from modelward import Client
 from modelward.caller import Role
 from modelward.errors import ModelNotAllowed
-from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
 from modelward_server.app import App
 from modelward_server.identity import Identity
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
@@ -27,7 +27,7 @@ from tests.support.running_server import RunningServer
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
 SERVER = DOCS.parents[1] / "server" / "modelward_server"
-FILES = (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
+FILES = (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, scoring_pb2)
 SERVICES: list[ServiceDescriptor] = list(
     chain.from_iterable(file.DESCRIPTOR.services_by_name.values() for file in FILES)
 )
@@ -41,7 +41,20 @@ def test_every_call_of_the_contract_has_its_permission_and_no_other_has() -> Non
 
 
 def test_what_only_looks_is_for_viewers_and_what_changes_is_not() -> None:
-    looks = ("Get", "List", "Render", "Resolve", "Watch", "Download", "Verify", "Export", "Preview", "Assign", "Report")
+    looks = (
+        "Get",
+        "List",
+        "Render",
+        "Resolve",
+        "Watch",
+        "Download",
+        "Verify",
+        "Export",
+        "Preview",
+        "Assign",
+        "Report",
+        "Score",
+    )
     for method in METHODS:
         role = permission_of(f"/modelward.v1.{method.containing_service.name}/{method.name}").role
         looks_at_models = method.name.startswith(looks) and method.name != "GetSystem"
@@ -77,6 +90,7 @@ def foreign(server: RunningServer) -> dict[str, str]:
             "schedule_id": client.create_schedule("ndx", drift=True).schedule_id,
             "comparison_id": client.compare([], None, [0, 1] * 50, predictions=predicted).comparison_id,
             "test": test.test,
+            "ab_test": test.test,
         }
 
 

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from modelward import AtSession, OnPerformance
+import numpy as np
+
+from modelward import AtSession, OnPerformance, Scores, Stage, VersionRef
 
 HOSTILE = "<script>alert('x')</script>&\n\x1b[2J\u202e" + "long " * 100
 """What users may write, and no page or terminal should take literally."""
@@ -27,6 +29,17 @@ BASIC: dict[Any, Any] = {
 BY_HAND: dict[Any, Any] = {
     AtSession: AtSession(HOSTILE, after_open=timedelta(minutes=5)),
     OnPerformance: OnPerformance(HOSTILE, below=float("inf")),
+    Scores: Scores(
+        VersionRef("spx", 1),
+        HOSTILE,
+        Stage.PRODUCTION,
+        np.array([HOSTILE, "other"] * 15, object),
+        np.full((30, 2), np.nan),
+        (HOSTILE, "other"),
+        np.arange(30),
+        failed={7: HOSTILE},
+        no_probabilities=HOSTILE,
+    ),
 }
 """Classes that do not take any combination of fields."""
 

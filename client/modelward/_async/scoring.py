@@ -91,22 +91,34 @@ class AsyncScoring(AsyncConnection):
         """Predict the same rows with several versions of a model, such as a champion and its challengers.
 
         Args:
+            model: the model's name.
+            data: the rows, as for `score`.
             versions: up to 10: numbers, or the aliases `"production"`, `"staging"` and `"latest"`.
-            model, data, as_of, names, top_k, row_errors, timeout: as for `score`.
+            as_of: predict with the versions that held the aliases at this past time, with its time zone.
+            names: the columns of an array; `x0`, `x1`, ... by default.
+            top_k: only so many rows of each version, those with the highest scores, as for `score`.
+            row_errors: tell the rows for which a model fails, as for `score`.
+            timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
             The predictions of each version, in this order. All were chosen at the same position in the order of
             changes.
 
         Raises:
-            The errors of `score`.
+            ModelNotFound, VersionNotFound: it does not exist.
+            NothingResolved: no version holds that stage or alias.
+            ModelHalted: the model is halted.
+            InvalidField: a column that the model takes is missing, or a model has no score to rank by.
+            ModelFailed: the model raised, crashed or exceeded a limit.
+            LimitReached: too many calls wait for the model, or the server has no room to load it.
+            NotServed: the server was started without `--scoring-processes`.
         """
         return await self._score(model, data, names, options_of(versions, as_of, top_k, row_errors), timeout)
 
     async def score_stream(
         self,
         model: str,
-        tables: Iterable[Any],
+        tables: Iterable[object],
         *,
         stage: Stage | str | None = None,
         version: int | None = None,
@@ -121,16 +133,31 @@ class AsyncScoring(AsyncConnection):
         """Predict tables one after the other with one version, which is chosen once.
 
         Args:
+            model: the model's name.
             tables: each as the `data` of `score`; the next one is taken when those before it were sent. One of more
                 than 2 MiB is sent, and answered, in parts.
+            stage: the stage whose version predicts; production by default.
+            version: the version's number; at most one of `stage`, `version` and `alias` is given.
+            alias: `"production"`, `"staging"`, or `"latest"` for the highest number.
+            as_of: predict with the version that held the stage or alias at this past time, with its time zone.
+            names: the columns of an array; `x0`, `x1`, ... by default.
+            row_errors: tell the rows for which the model fails, as for `score`.
+            ab_test: the A/B test that chooses the version, as for `score`.
+            unit: with `ab_test`, the unit.
             timeout: seconds for the whole stream; no limit by default.
-            model, stage, version, alias, as_of, names, row_errors, ab_test, unit: as for `score`.
 
         Yields:
-            The predictions of each table or part, in order.
+            The predictions of each table or part, in order. The first error ends the stream.
 
         Raises:
-            The errors of `score`. The stream ends with the first.
+            ModelNotFound, VersionNotFound: it does not exist.
+            NothingResolved: no version holds that stage or alias.
+            ModelHalted: the model is halted.
+            InvalidField: a column that the model takes is missing, or the A/B test is about another model.
+            ModelFailed: the model raised, crashed or exceeded a limit.
+            LimitReached: too many calls wait for the model, or the server has no room to load it.
+            NotServed: the server was started without `--scoring-processes`.
+            AbTestNotFound: there is no such A/B test.
         """
         options = options_of((), as_of, 0, row_errors, ab_test, unit)
         select(options, stage, version, alias)
