@@ -26,8 +26,7 @@ class Scores(TableRecord):
     stage: Stage
     """Its stage, now or at the requested time."""
     predictions: NDArray[Any]
-    """Shape (rows,): float64, or the predicted classes themselves. A row without an answer has NaN, or None for a class.
-    """
+    """Shape (rows,): float64, or the predicted classes themselves. One without an answer has NaN, or None as class."""
     probabilities: NDArray[np.float64] | None = None
     """Shape (rows, classes), NaN where the model does not answer; None if it gives none."""
     classes: tuple[ClassLabel, ...] = ()

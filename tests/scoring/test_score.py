@@ -1,5 +1,6 @@
 """What production says of rows: the server's predictions are those of the library, of the version that they name."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -141,6 +142,19 @@ async def test_a_halted_model_is_refused_with_its_reason(scorer: AsyncClient) ->
         await scorer.score(version.model, ROWS)
     await scorer.resume(version.model)
     assert len((await scorer.score(version.model, ROWS)).predictions) == len(ROWS)
+
+
+async def test_a_halt_stops_a_stream_that_is_open(scorer: AsyncClient, scoring_server: RunningServer) -> None:
+    version = await in_production(scorer, NUMBER)
+
+    def tables() -> Iterator[pd.DataFrame]:
+        yield ROWS.iloc[:5]
+        with Client(scoring_server.target) as operator:
+            operator.halt(version.model, reason="losing")
+        yield ROWS.iloc[5:10]
+
+    with pytest.raises(errors.ModelHalted, match="losing"):
+        await collect(scorer.score_stream(version.model, tables()))
 
 
 async def test_what_cannot_be_scored_is_refused(scorer: AsyncClient) -> None:

@@ -75,6 +75,8 @@ class ScoringServicer(ScoringServiceServicer):
         async for part in request_iterator:
             if part.HasField("start"):
                 raise InvalidField(FieldViolation("start", "is sent twice; begin another stream for other versions"))
+            if not options.HasField("as_of"):
+                await scoring.choice.check_not_halted(start.start.model)
             table = _Table(await self._decoded(part.arrow_ipc), part.ids, options, context)
             scores = await _scores(scoring, chosen, table)
             yield pb.ScoreStreamResponse(scores=scores, sequence=chosen.sequence)

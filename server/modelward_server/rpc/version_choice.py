@@ -10,6 +10,8 @@ from modelward.errors import FieldViolation, InvalidField, NotServed
 from modelward.lifecycle import Stage
 from modelward.shared.convert.common import stage_from_proto, time_from_proto
 from modelward.v1 import scoring_pb2 as pb
+from modelward_server.lifecycle.halts import check_not_halted
+from modelward_server.lifecycle.repository import model_row
 from modelward_server.lifecycle.resolve import Selector
 from modelward_server.rpc.answer_cache import keep
 from modelward_server.rpc.idempotency import RequestUnitOfWork
@@ -54,6 +56,7 @@ class VersionChoice:
         self._allow_pickle = allow_pickle
         self._chosen = _KeptReads[ChosenVersions](unit_of_work)
         self._tested = _KeptReads[TestedVersions](unit_of_work)
+        self._trading = _KeptReads[None](unit_of_work)
 
     def offered(self, method: str) -> ModelPool:
         """Return the loaded models.
@@ -92,6 +95,14 @@ class VersionChoice:
         if is_new and as_of is None and self.pool and (production := chosen.in_production):
             self.pool.pin(model, production)
         return chosen
+
+    async def check_not_halted(self, model: str) -> None:
+        """Check that a model is not halted, for whoever goes on to use a choice.
+
+        Raises:
+            ModelHalted: it is.
+        """
+        await self._trading.get((model,), lambda session: check_not_halted(model_row(session, model)))
 
     async def _of_test(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
         tested, _ = await self._tested.get(
