@@ -69,7 +69,9 @@ def _show(out: Output, found: Scores) -> None:
     facts |= {f"row {row}": why for row, why in sorted(found.failed.items())[:10]}
     rows = found._rows()
     headings = list(rows[0]) if rows else ["row", "prediction"]
-    out.record(found, facts, rows=make_table(headings, [_cells(row) for row in rows[:SHOWN]]))
+    shown = make_table(headings, [_cells(row) for row in rows[:SHOWN]])
+    more = [f"and {len(rows) - SHOWN:,} more rows; --format csv or json has all"] if len(rows) > SHOWN else []
+    out.record(found, facts, shown, *more, rows=make_table(headings, [_cells(row) for row in rows]))
 
 
 def _cells(row: Mapping[str, object]) -> list[object]:
