@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from modelward._coerce import as_stage
+from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.scoring import Scores
 from modelward.shared.convert.common import ref_from_proto, stage_from_proto, stage_to_proto, time_to_proto
@@ -38,6 +39,17 @@ def options_of(
     options = pb.ScoringOptions(versions=selectors, as_of=time_to_proto(as_of), top_k=top_k, row_errors=row_errors)
     options.MergeFrom(pb.ScoringOptions(ab_test=ab_test, unit=unit, observe=observe))
     return options
+
+
+def as_iterable(tables: object, field: str) -> Iterable[object]:
+    """Return tables that can be iterated over.
+
+    Raises:
+        InvalidField: they cannot.
+    """
+    if not isinstance(tables, Iterable):
+        raise InvalidField(FieldViolation(field, f"is a {type(tables).__name__}; give a sequence of tables"))
+    return tables
 
 
 def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int | None, alias: str | None) -> None:
@@ -80,8 +92,15 @@ def stream_parts(columns: Columns) -> Iterator[pb.ScoreStreamRequest]:
 
 
 def scores_of(answer: pb.ScoreResponse | pb.ScoreStreamResponse) -> tuple[Scores, ...]:
-    """Return the predictions of each version."""
-    return tuple(_scores(one, answer.sequence) for one in answer.scores)
+    """Return the predictions of each version.
+
+    Raises:
+        UnexpectedError: the parts of an answer do not fit together.
+    """
+    try:
+        return tuple(_scores(one, answer.sequence) for one in answer.scores)
+    except (ValueError, IndexError) as error:
+        raise UnexpectedError(f"the server's predictions do not fit together: {error}") from error
 
 
 def _scores(message: pb.VersionScores, sequence: int) -> Scores:

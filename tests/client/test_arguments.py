@@ -181,6 +181,7 @@ def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "job": job,
         "data": {"a": [1.0]},
         "X": {"a": [1.0]},
+        "tables": [{"a": [1.0]}],
         "y": [1.0],
         "uri": "file:///nowhere",
         "source_uri": "file:///nowhere",

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from modelward._scoring import options_of, put_rows, scores_of, select, stream_parts
+from modelward._scoring import as_iterable, options_of, put_rows, scores_of, select, stream_parts
 from modelward._sync.connection import Connection
+from modelward.errors import UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.scoring import Scores
-from modelward.shared.retry import CALL_ERRORS
+from modelward.shared.retry import CALL_ERRORS, RequestStream
 from modelward.v1 import scoring_pb2 as pb
 
 
@@ -75,7 +76,10 @@ class Scoring(Connection):
         """
         options = options_of((), as_of, top_k, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
-        return (self._score(model, data, names, options, timeout, ids))[0]
+        found = self._score(model, data, names, options, timeout, ids)
+        if not found:
+            raise UnexpectedError("the server answered without predictions")
+        return found[0]
 
     def score_versions(
         self,
@@ -163,14 +167,14 @@ class Scoring(Connection):
         options = options_of((), as_of, 0, row_errors, ab_test, unit)
         select(options, stage, version, alias)
         self._check_open()
-        call = self._scoring.ScoreStream(
-            _requests(model, options, tables, names), timeout=timeout, metadata=self._metadata
-        )
+        outgoing = RequestStream(_requests(model, options, as_iterable(tables, "tables"), names))
+        call = self._scoring.ScoreStream(outgoing, timeout=timeout, metadata=self._metadata)
         try:
             for answer in call:
-                yield scores_of(self._read(answer))[0]
+                for one in scores_of(self._read(answer)):
+                    yield one
         except CALL_ERRORS as error:
-            raise self._failure(error) from None
+            raise outgoing.failure or self._failure(error) from None
         finally:
             call.cancel()
 

@@ -46,7 +46,7 @@ def score(
     top: int | None,
     row_errors: bool,
 ) -> None:
-    """Predict the rows of DATA with the version of MODEL that is in production.
+    """Predict rows with the version in production.
 
     DATA is a CSV, Parquet or Arrow file with the columns that the model takes; others are ignored.
     """
