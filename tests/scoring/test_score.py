@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from modelward import AsyncClient, Client, ModelVersion, Stage, errors
+from modelward import AsyncClient, Client, ModelVersion, Scores, Stage, errors
 from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 
@@ -153,11 +153,15 @@ async def test_a_halt_stops_a_stream_that_is_open(scorer: AsyncClient, scoring_s
             operator.halt(version.model, reason="losing")
         yield ROWS.iloc[5:10]
 
-    answered = []
-    # gRPC loses the status of a stream that ends while a table is being sent, for asynchronous clients.
-    with pytest.raises((errors.ModelHalted, errors.Unavailable), match="losing|its status was lost"):
+    answered: list[Scores] = []
+
+    async def collects() -> None:
         async for scores in scorer.score_stream(version.model, tables()):
             answered.append(scores)
+
+    # gRPC loses the status of a stream that ends while a table is being sent, for asynchronous clients.
+    with pytest.raises((errors.ModelHalted, errors.Unavailable), match=r"losing|its status was lost"):
+        await collects()
     assert len(answered) <= 1, "nothing is answered after the halt"
 
 
