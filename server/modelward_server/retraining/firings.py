@@ -23,13 +23,7 @@ from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.documents import DUE_REASON
 from modelward_server.storage.paging import Key, fetch_page
-from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
-
-
-def scheduled_models(session: Session) -> list[str]:
-    """Return the models that have a schedule that is not paused."""
-    models = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)).distinct()
-    return list(session.scalars(models.order_by(ScheduleRow.model)))
+from modelward_server.storage.retraining_tables import FiringRow, JobRow
 
 
 def has_undecided_firings(session: Session, model: str, now: datetime) -> bool:

@@ -12,10 +12,9 @@ from modelward.retraining import Job
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.retraining import job_states as life
-from modelward_server.retraining.firings import scheduled_models
 from modelward_server.retraining.job_queries import MAX_CANDIDATES, JobQuery, free_models, free_rows
 from modelward_server.retraining.jobs import fire_model, record_job
-from modelward_server.retraining.repository import to_job, write_job
+from modelward_server.retraining.repository import scheduled_models, to_job, write_job
 from modelward_server.retraining.schedule_inputs import ScheduleEvaluation, evaluate_schedules
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind

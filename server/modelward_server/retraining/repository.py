@@ -20,6 +20,12 @@ from modelward_server.storage.documents import DUE_REASON, JOB_FAILURE, SCHEDULE
 from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
 
 
+def scheduled_models(session: Session) -> list[str]:
+    """Return the models that have a schedule that is not paused."""
+    models = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)).distinct()
+    return list(session.scalars(models.order_by(ScheduleRow.model)))
+
+
 def plans_of(session: Session, model: str) -> tuple[list[Plan], list[ScheduleProblem]]:
     """Return a model's schedules, each with its decided firings, and problems of those that cannot be read."""
     schedules = select(ScheduleRow).where(ScheduleRow.model == model, ScheduleRow.paused.is_(False))

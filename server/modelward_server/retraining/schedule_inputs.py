@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select, true
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from modelward_server.drift.performance_alarms import active_performance_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.retraining.evaluation_windows import prepare_window
-from modelward_server.retraining.repository import IS_OPEN, last_end, latest_job, open_job, plans_of
+from modelward_server.retraining.repository import IS_OPEN, last_end, latest_job, open_job, plans_of, scheduled_models
 from modelward_server.retraining.schedule_evaluation import FiringDecisions, decide_firings, unexpected_problem
 from modelward_server.retraining.triggers import DeclineInput, DriftInput, MetricInput, ScheduleInputs, merged
 from modelward_server.storage import audit
@@ -45,9 +45,7 @@ def due_models(session: Session, model: str, now: datetime) -> list[DueModel]:
 
 def due_by_schedule(session: Session, model: str, now: datetime) -> list[DueModel]:
     """Return those of the models with schedules that are due, as `due_models` does."""
-    scheduled = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)).distinct()
-    of_model = ScheduleRow.model == model if model else true()
-    return _due_among(session, list(session.scalars(scheduled.where(of_model))), now)
+    return _due_among(session, [model] if model else scheduled_models(session), now)
 
 
 def _due_among(session: Session, models: Sequence[str], now: datetime) -> list[DueModel]:

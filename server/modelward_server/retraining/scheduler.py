@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from modelward.errors import ModelwardError
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
-from modelward_server.retraining.firings import has_undecided_firings, scheduled_models
+from modelward_server.retraining.firings import has_undecided_firings
 from modelward_server.retraining.jobs import fire_model
 from modelward_server.retraining.preview import next_firing
+from modelward_server.retraining.repository import scheduled_models
 from modelward_server.retraining.schedule_inputs import evaluate_schedules
 from modelward_server.runtime.background import in_own_thread, progressed, stalled
 from modelward_server.runtime.retries import Retries
