@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest
 from modelward_server.abtest.repository import ab_test_row
 from modelward_server.storage.ab_tables import AB_EXPOSURES, AbTestRow
+from modelward_server.storage.insert_new import insert_new
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ def record_exposures(session: Session, exposures: Sequence[Exposure]) -> None:
         AbTestNotFound: there is no such test.
     """
     tests = {name: ab_test_row(session, name).sequence for name in {one.test for one in exposures}}
-    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgres_insert
-    rows = [vars(one) | {"test": tests[one.test]} for one in exposures]
-    session.connection().execute(insert(AB_EXPOSURES).on_conflict_do_nothing(), rows)
+    insert_new(session, AB_EXPOSURES, [vars(one) | {"test": tests[one.test]} for one in exposures])
 
 
 def exposed_units(session: Session, test: AbTest) -> list[int]:

@@ -78,9 +78,9 @@ class AnswerCache:
         return answer
 
 
-def keep(kept: dict[AnyKey, Value], key: AnyKey, value: Value) -> None:
-    """Keep a value as the newest of at most `MAX_ANSWERS`."""
+def keep(kept: dict[AnyKey, Value], key: AnyKey, value: Value, most: int = MAX_ANSWERS) -> None:
+    """Keep a value as the newest of at most so many."""
     kept.pop(key, None)
-    if len(kept) == MAX_ANSWERS:
+    if len(kept) == most:
         del kept[next(iter(kept))]  # The oldest one.
     kept[key] = value

@@ -13,6 +13,7 @@ from modelward.shared.convert.events import KINDS, event_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.engine_changes import changes_after, last_change
 from modelward_server.lifecycle.events import current_states, events_after
+from modelward_server.rpc.answer_cache import keep
 from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.event_broadcaster import EventBroadcaster
 from modelward_server.runtime.merging import merged
@@ -137,9 +138,8 @@ class ModelWatches:
             key = (batch[0].sequence, batch[-1].sequence, selection, of_engines)
             messages = self._shared.get(key)
             if messages is None:
-                messages = self._shared[key] = _messages(filter(selection.includes, batch))
-                if len(self._shared) > MAX_SHARED_BATCHES:
-                    del self._shared[next(iter(self._shared))]
+                messages = _messages(filter(selection.includes, batch))
+                keep(self._shared, key, messages, MAX_SHARED_BATCHES)
             for message in messages:
                 yield message
 

@@ -6,12 +6,11 @@ import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from modelward.data import Columns
-from modelward.errors import LimitReached, ModelFailed, ModelwardError
+from modelward.errors import LimitReached, ModelwardError
 from modelward.lifecycle import ModelVersion
 from modelward_server.sandbox.sandbox import Limits, Run
 from modelward_server.sandbox.warm_model import LoadedModel, ModelKey, WarmModel
@@ -278,8 +277,7 @@ class ModelPool:
 
     async def _end(self, process: WarmModel) -> None:
         self._memory.pop(process, None)
-        with suppress(ModelFailed):
-            await process.end()
+        await process.end()
 
     async def _to_its_end(self, work: Coroutine[object, object, Value]) -> Value:
         return await asyncio.shield(self._in_background(work))

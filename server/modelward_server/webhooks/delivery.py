@@ -7,13 +7,12 @@ a repeated delivery, with the same id.
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.retries import log_once
 from modelward_server.storage.audit import last_sequence, read_after
+from modelward_server.storage.insert_new import insert_new
 from modelward_server.storage.retraining_tables import WebhookRow
 from modelward_server.storage.tables import AuditRow
 from modelward_server.webhooks.messages import Message, is_delivered, message_of
@@ -25,9 +24,7 @@ BATCH = 500
 
 def add(session: Session, url: str) -> None:
     """Start delivery with the events from now on, unless the webhook is known."""
-    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgres_insert
-    values = {"url": url, "sequence": last_sequence(session)}
-    session.execute(insert(WebhookRow).values(values).on_conflict_do_nothing())
+    insert_new(session, WebhookRow, [{"url": url, "sequence": last_sequence(session)}])
 
 
 def is_known(session: Session, url: str) -> bool:
