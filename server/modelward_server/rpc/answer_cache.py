@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy.orm import Session
@@ -24,23 +24,57 @@ Value = TypeVar("Value")
 Key = tuple[str, bytes, Identity | None]
 
 
-class _Kept(NamedTuple):
+class _Kept(NamedTuple, Generic[Value]):
     state: State
     until: datetime
-    answer: Message
+    value: Value
 
 
-class AnswerCache:
-    """Answers to requests that depend on nothing but the ledger, on SQLite.
+class KeptReads(Generic[AnyKey, Value]):
+    """Values that depend on nothing but the ledger, on SQLite.
 
-    An answer is kept with the state of the ledger before it was read. It is served again only after that state is seen
+    A value is kept with the state of the ledger before it was read. It is returned again only after that state is seen
     to be the same, for that very call: whoever reads after a change was acknowledged, here or by another process, sees
     the change. On PostgreSQL nobody can see that without a query, so there each call reads.
     """
 
     def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
         self._unit_of_work = unit_of_work
-        self._kept: dict[Key, _Kept] = {}
+        self._kept: dict[AnyKey, _Kept[Value]] = {}
+
+    async def read(
+        self,
+        key: AnyKey,
+        query: Callable[[Session], tuple[Value, datetime]],
+        *,
+        urgent: bool = False,
+        analyses: bool = False,
+        is_kept: Callable[[Value], bool] = lambda _: True,
+    ) -> Value:
+        """Return a value: one that is kept, or what the query reads.
+
+        Args:
+            key: what the query depends on, besides the ledger.
+            query: reads the value, and tells until when it is right without a change.
+            urgent: see `UnitOfWork.read`.
+            analyses: whether the query computes with what it reads, see `UnitOfWork.analyse`.
+            is_kept: whether a value may be kept.
+        """
+        work, state = self._unit_of_work, self._unit_of_work.ledger.state()
+        known = self._kept.get(key)
+        if known is not None and known.state == state and datetime.now(UTC) < known.until:
+            return known.value
+        value, until = await (work.analyse(query) if analyses else work.read(query, urgent=urgent))
+        if state is not None and is_kept(value):
+            keep(self._kept, key, _Kept(state, until, value))
+        return value
+
+
+class AnswerCache:
+    """Answers to requests that depend on nothing but the ledger; see `KeptReads`."""
+
+    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
+        self._kept = KeptReads[Key, Any](unit_of_work)
 
     async def read(self, request: Message, query: Callable[[Session], Answer], *, urgent: bool = False) -> Answer:
         """Return the answer to a request: one that is kept, or what the query reads.
@@ -64,18 +98,15 @@ class AnswerCache:
 
         Args:
             request, query, urgent: as for `read`.
-            analyses: whether the query computes with what it reads, see `UnitOfWork.analyse`.
+            analyses: see `KeptReads.read`.
         """
-        state = self._unit_of_work.ledger.state()
         key = type(request).__name__, request.SerializeToString(deterministic=True), identity.current.get()
-        known = self._kept.get(key)
-        if known is not None and known.state == state and datetime.now(UTC) < known.until:
-            return known.answer  # type: ignore[return-value]  # Requests of one type have answers of one type.
-        work = self._unit_of_work
-        answer, until = await (work.analyse(query) if analyses else work.read(query, urgent=urgent))
-        if state is not None and answer.ByteSize() <= MAX_BYTES:
-            keep(self._kept, key, _Kept(state, until, answer))
+        answer: Answer = await self._kept.read(key, query, urgent=urgent, analyses=analyses, is_kept=_is_small)
         return answer
+
+
+def _is_small(answer: Message) -> bool:
+    return answer.ByteSize() <= MAX_BYTES
 
 
 def keep(kept: dict[AnyKey, Value], key: AnyKey, value: Value, most: int = MAX_ANSWERS) -> None:

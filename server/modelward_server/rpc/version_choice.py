@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -13,32 +13,13 @@ from modelward.v1 import scoring_pb2 as pb
 from modelward_server.lifecycle.halts import check_not_halted
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.lifecycle.resolve import Selector
-from modelward_server.rpc.answer_cache import keep
+from modelward_server.rpc.answer_cache import FOREVER, KeptReads
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.selection import ChosenVersions, TestedVersions, choose, choose_tested
-from modelward_server.storage.commit_counter import State
 
 Value = TypeVar("Value")
 Key = tuple[object, ...]
-
-
-class _KeptReads(Generic[Value]):
-    """Values read from the ledger, each kept until something is committed."""
-
-    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
-        self._unit_of_work = unit_of_work
-        self._kept: dict[Key, tuple[State | None, Value]] = {}
-
-    async def get(self, key: Key, read: Callable[[Session], Value]) -> tuple[Value, bool]:
-        """Return a value, and whether it was read now."""
-        state = self._unit_of_work.ledger.state()
-        known = self._kept.get(key)
-        if known is not None and state is not None and known[0] == state:
-            return known[1], False
-        value = await self._unit_of_work.read(read, urgent=True)
-        keep(self._kept, key, (state, value))
-        return value, True
 
 
 class VersionChoice:
@@ -54,9 +35,9 @@ class VersionChoice:
         self._unit_of_work = unit_of_work
         self.pool = pool
         self._allow_pickle = allow_pickle
-        self._chosen = _KeptReads[ChosenVersions](unit_of_work)
-        self._tested = _KeptReads[TestedVersions](unit_of_work)
-        self._trading = _KeptReads[None](unit_of_work)
+        self._chosen = KeptReads[Key, ChosenVersions](unit_of_work)
+        self._tested = KeptReads[Key, TestedVersions](unit_of_work)
+        self._trading = KeptReads[str, None](unit_of_work)
 
     def offered(self, method: str) -> ModelPool:
         """Return the loaded models.
@@ -88,11 +69,13 @@ class VersionChoice:
         Raises:
             the errors of `choose`.
         """
+
+        def query(session: Session) -> tuple[ChosenVersions, datetime]:
+            return choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle), FOREVER
+
         key = model, *((type(one), one) for one in selectors), as_of
-        chosen, is_new = await self._chosen.get(
-            key, lambda session: choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle)
-        )
-        if is_new and as_of is None and self.pool and (production := chosen.in_production):
+        chosen = await self._chosen.read(key, query, urgent=True)
+        if as_of is None and self.pool and (production := chosen.in_production):
             self.pool.pin(model, production)
         return chosen
 
@@ -102,14 +85,18 @@ class VersionChoice:
         Raises:
             ModelHalted: it is.
         """
-        await self._trading.get((model,), lambda session: check_not_halted(model_row(session, model)))
+
+        def query(session: Session) -> tuple[None, datetime]:
+            check_not_halted(model_row(session, model))
+            return None, FOREVER
+
+        await self._trading.read(model, query, urgent=True)
 
     async def _of_test(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
-        tested, _ = await self._tested.get(
-            (model, options.ab_test),
-            lambda session: choose_tested(session, model, options.ab_test, allow_pickle=self._allow_pickle),
-        )
-        return tested.of_unit(options.unit)
+        def query(session: Session) -> tuple[TestedVersions, datetime]:
+            return choose_tested(session, model, options.ab_test, allow_pickle=self._allow_pickle), FOREVER
+
+        return (await self._tested.read((model, options.ab_test), query, urgent=True)).of_unit(options.unit)
 
     async def read(
         self,
