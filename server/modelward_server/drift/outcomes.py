@@ -47,7 +47,7 @@ def record_outcomes(
     """
     outcomes = [_without_nan(outcome) for outcome in outcomes]
     check_version(session, ref, lock=any(outcome.group for outcome in outcomes))
-    before = _known(session, ref, {outcome.prediction_id for outcome in outcomes})
+    before = known_outcomes(session, ref, {outcome.prediction_id for outcome in outcomes})
     after = _joined(before, outcomes, actor)
     _check_unique(session, ref, outcomes, after)
     _store(session, ref, before, after)
@@ -130,7 +130,8 @@ def _owners(session: Session, ref: VersionRef, times: set[datetime | None]) -> d
     return {(row[0], row[1]): row[2] for row in session.execute(rows)}
 
 
-def _known(session: Session, ref: VersionRef, ids: set[str]) -> dict[str, Outcome]:
+def known_outcomes(session: Session, ref: VersionRef, ids: set[str]) -> dict[str, Outcome]:
+    """Return what is recorded of predictions, by their ids; those of which nothing is are left out."""
     stored = session.connection().execute(KNOWN, {"of": ref.model, "number": ref.version, "ids": list(ids)})
     return {row.prediction_id: Outcome(**row._mapping) for row in stored}
 

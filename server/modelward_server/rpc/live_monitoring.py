@@ -42,6 +42,7 @@ from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.columns import select_rows
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.sources import Sources
+from modelward_server.storage.unit_of_work import UnitOfWork
 
 
 class LiveMonitoringServicer(DriftServiceServicer):
@@ -55,7 +56,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
         self, request_iterator: AsyncIterator[pb.ObserveRequest], context: Context
     ) -> AsyncIterator[pb.ObserveResponse]:
         watch = await self._watch(await _header(request_iterator))
-        await self._open(watch.observer, context)
+        await ensure_open(self._unit_of_work, watch.observer, actor_of(context))
         async for answer in self._close_windows(watch, context):
             yield answer  # Windows that closed before a server died.
         yield await self._unit_of_work.read(watch.standing)
@@ -97,12 +98,6 @@ class LiveMonitoringServicer(DriftServiceServicer):
     async def _watch(self, header: pb.ObserveHeader) -> "Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
         return Watch(await open_closer(self._unit_of_work, self._blobs, observer), self._sources)
-
-    async def _open(self, observer: Observer, context: Context) -> None:
-        if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
-            await self._unit_of_work.run_as_system(
-                actor_of(context), lambda session, _: live_monitoring.open_observer(session, observer).sender
-            )
 
     async def _take(self, watch: "Watch", messages: Sequence[Received], context: Context) -> "Taken":
         executor = reading_executor(self._unit_of_work.executors, *(message.data for message in messages))
@@ -247,6 +242,14 @@ class Watch:
         answer = pb.ObserveResponse(alarm=alarm, report=report_to_proto(report))
         answer.MergeFrom(self._shown(closed.state))
         return answer
+
+
+async def ensure_open(unit_of_work: UnitOfWork, observer: Observer, actor: str) -> None:
+    """Record a sender, unless it is known."""
+    if await unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
+        await unit_of_work.run_as_system(
+            actor, lambda session, _: live_monitoring.open_observer(session, observer).sender
+        )
 
 
 def _standing(state: ObserverState, evidence: float) -> pb.ObserveResponse:

@@ -5,10 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
 
 import numpy as np
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -22,15 +20,14 @@ from modelward.v1 import scoring_pb2 as pb
 from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring
-from modelward_server.drift.outcomes import check, record_outcomes
+from modelward_server.drift.outcomes import check, known_outcomes, record_outcomes
 from modelward_server.drift.window_closing import WindowCloser, open_closer
 from modelward_server.drift.windows import Observer
-from modelward_server.rpc.live_monitoring import Taken, Watch
+from modelward_server.rpc.live_monitoring import Taken, Watch, ensure_open
 from modelward_server.rpc.observed_batches import BatchTable, numbered
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.scoring.selection import ChosenVersions
 from modelward_server.storage.blobs import BlobStore
-from modelward_server.storage.outcome_tables import OutcomeRow
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.unit_of_work import UnitOfWork
 
@@ -107,6 +104,11 @@ class _Fitted:
     table: BatchTable
     outcomes: Sequence[Outcome]
 
+    @property
+    def first(self) -> str:
+        """The id of the first prediction; empty if there is none."""
+        return self.outcomes[0].prediction_id if self.outcomes else ""
+
 
 class ScoredRowsMonitor:
     """Writes scored rows, as live data and as predictions, in one transaction."""
@@ -131,9 +133,7 @@ class ScoredRowsMonitor:
         closer = await open_closer(self._unit_of_work, self._blobs, _observer(scored[0].version))
         watch = Watch(closer, self._sources)
         fitted = await self._unit_of_work.executors.background.run(_fit, watch, scored)
-        await self._unit_of_work.run_as_system(
-            ACTOR, lambda session, _: live_monitoring.open_observer(session, closer.observer).sender
-        )
+        await ensure_open(self._unit_of_work, closer.observer, ACTOR)
         await self._unit_of_work.run_prepared_as_system(
             ACTOR,
             lambda session: _prepare(session, watch, fitted),
@@ -171,22 +171,13 @@ def _prepare(session: Session, watch: Watch, fitted: Sequence[_Fitted]) -> tuple
 
 def _not_recorded(session: Session, version: VersionRef, fitted: Sequence[_Fitted]) -> Iterator[_Fitted]:
     """Yield the tables whose first prediction is unknown: a call that is repeated is recorded once."""
-    seen: set[str] = set()
+    firsts = {one.first for one in fitted} - {""}
+    recorded = known_outcomes(session, version, firsts).items()
+    seen = {first for first, outcome in recorded if outcome.prediction is not None}
     for one in fitted:
-        first = one.outcomes[0].prediction_id if one.outcomes else ""
-        if first not in seen and not (first and _is_recorded(session, version, first)):
+        if one.first not in seen:
             yield one
-        seen |= {first} - {""}
-
-
-def _is_recorded(session: Session, version: VersionRef, prediction_id: str) -> Any:
-    predictions = select(func.count()).where(
-        OutcomeRow.model == version.model,
-        OutcomeRow.version == version.version,
-        OutcomeRow.prediction_id == prediction_id,
-        OutcomeRow.prediction.is_not(None),
-    )
-    return session.scalar(predictions)
+        seen |= {one.first} - {""}
 
 
 def _store(session: Session, actor: ActorContext, watch: Watch, taken: Taken, outcomes: Sequence[Outcome]) -> None:
