@@ -27,6 +27,7 @@ from modelward_server.statistics.distances import (
     chi_square,
     js_divergence,
     kl_divergence,
+    psi,
     smoothed,
     total_variation,
 )
@@ -307,7 +308,7 @@ def _divergences(p: Floats, q: Floats, both: bool) -> dict[str, Any]:
     if not both:
         return {"kl": 0.0, "kl_reverse": 0.0, "js": 0.0, "psi": 0.0}
     kl, kl_reverse = float(kl_divergence(p, q)), float(kl_divergence(q, p))
-    return {"kl": kl, "kl_reverse": kl_reverse, "js": js_divergence(p, q), "psi": kl + kl_reverse}
+    return {"kl": kl, "kl_reverse": kl_reverse, "js": js_divergence(p, q), "psi": psi(p, q)}
 
 
 def _kl(p: Floats, q: Floats, both: bool) -> float:

@@ -30,8 +30,8 @@ MAX_CAPITAL = 1e100
 MAX_ROWS_PER_BATCH = 1_000
 """Maximum number of rows of a batch that are examined; larger batches are thinned evenly."""
 BLOCK_ROWS = 64
-"""Rows that are counted together: as many as an integer has bits."""
-SO_FAR = np.tri(BLOCK_ROWS, dtype=np.bool_)
+"""Rows that are counted together, of which a byte holds the number."""
+SO_FAR = np.tri(BLOCK_ROWS, dtype=np.uint8)
 """Which rows of a block come before each one, itself included."""
 
 
@@ -126,16 +126,12 @@ def _broken(counts: Floats, cells: Ints, ties: Floats) -> Floats:
 def _number_before(holds: NDArray[np.bool_]) -> Ints:
     """Return for how many rows of a block, up to each one, a relation to it holds, shape (features, rows).
 
-    The relations of a row are the bits of an integer, which numpy counts at once.
-
     Args:
         holds: shape (features, rows, rows).
     """
-    features, rows, _ = holds.shape
-    if rows < BLOCK_ROWS:
-        holds = np.concatenate([holds, np.zeros((features, rows, BLOCK_ROWS - rows), np.bool_)], axis=2)
-    holds &= SO_FAR[:rows]
-    return np.asarray(np.bitwise_count(np.packbits(holds, axis=2).view(np.uint64)[:, :, 0]), np.int64)
+    rows = holds.shape[1]
+    counted = np.einsum("frc,rc->fr", holds.view(np.uint8), SO_FAR[:rows, :rows])
+    return np.asarray(counted, np.int64)
 
 
 def to_bytes(detector: Detector) -> bytes:
