@@ -118,7 +118,7 @@ async def test_processes_that_are_killed_are_replaced(scorer: AsyncClient, scori
 
 def _model_processes() -> list[int]:
     """Return this process's descendants without children among those that the fork servers have forked."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], text=True, capture_output=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], text=True, capture_output=True, check=True).stdout
     lines = [line.split(None, 2) for line in listed.splitlines()]
     parents = {int(pid): int(parent) for pid, parent, _ in lines}
     forked = {int(pid) for pid, _, args in lines if "sandbox.fork_server" in args and "bwrap" not in args}
