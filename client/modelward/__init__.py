@@ -166,7 +166,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         SchedulePreview,
         ScheduleProblem,
     )
-    from modelward.scoring import Scores
+    from modelward.scoring import LoggedAnswer, ScoreRecord, Scores
     from modelward.segments import ClosureSessions, SegmentAdjustment, TimeRange
     from modelward.system import Health, Replica, Setting, SystemInfo
 
@@ -250,6 +250,7 @@ __all__ = [
     "LeakCheck",
     "LeakKind",
     "LoadFailure",
+    "LoggedAnswer",
     "Metric",
     "MetricDifference",
     "MetricEstimate",
@@ -300,6 +301,7 @@ __all__ = [
     "SchedulePolicy",
     "SchedulePreview",
     "ScheduleProblem",
+    "ScoreRecord",
     "Scores",
     "SegmentAdjustment",
     "SegmentComparison",

@@ -11,6 +11,7 @@ from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.scoring import Scores
 from modelward.shared.convert.common import ref_from_proto, stage_from_proto, stage_to_proto, time_to_proto
+from modelward.shared.convert.scoring import logged_from_proto
 from modelward.shared.convert.signature import label_from_proto
 from modelward.v1 import scoring_pb2 as pb
 
@@ -98,12 +99,12 @@ def scores_of(answer: pb.ScoreResponse | pb.ScoreStreamResponse) -> tuple[Scores
         UnexpectedError: the parts of an answer do not fit together.
     """
     try:
-        return tuple(_scores(one, answer.sequence) for one in answer.scores)
+        return tuple(_scores(one, answer.sequence, answer.request_id) for one in answer.scores)
     except (ValueError, IndexError) as error:
         raise UnexpectedError(f"the server's predictions do not fit together: {error}") from error
 
 
-def _scores(message: pb.VersionScores, sequence: int) -> Scores:
+def _scores(message: pb.VersionScores, sequence: int, request_id: str) -> Scores:
     import numpy as np
 
     classes = tuple(map(label_from_proto, message.classes))
@@ -123,6 +124,8 @@ def _scores(message: pb.VersionScores, sequence: int) -> Scores:
         variant=message.variant,
         in_test=message.in_test,
         sequence=sequence,
+        request_id=request_id,
+        logged=logged_from_proto(message.logged) if message.HasField("logged") else None,
     )
 
 

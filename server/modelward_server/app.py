@@ -58,6 +58,7 @@ from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.open_inference import OpenInferenceServicer
 from modelward_server.rpc.reflection import served_descriptors
 from modelward_server.rpc.retraining import RetrainingServicer
+from modelward_server.rpc.score_log import ScoreLog
 from modelward_server.rpc.scored_rows import ScoredRowsMonitor
 from modelward_server.rpc.scoring import Scoring, ScoringServicer
 from modelward_server.rpc.scoring_records import ScoringRecords
@@ -300,8 +301,8 @@ class App:
         self._prepare: Callable[[VersionRef], Awaitable[None]] | None = None
         choice = VersionChoice(self._unit_of_work, self.scoring, allow_pickle=settings.allow_pickle)
         scoring = self._begin_scoring(self.scoring, choice) if self.scoring else None
-        add_ScoringServiceServicer_to_server(ScoringServicer(self.executors, scoring), self._server)
-        inference = OpenInferenceServicer(choice, self.executors)
+        add_ScoringServiceServicer_to_server(ScoringServicer(self._unit_of_work, scoring), self._server)
+        inference = OpenInferenceServicer(choice, scoring.log if scoring else None, self.executors)
         add_GRPCInferenceServiceServicer_to_server(inference, self._server)
 
     def _begin_scoring(self, pool: ModelPool, choice: VersionChoice) -> Scoring:
@@ -311,7 +312,8 @@ class App:
         self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self.blobs, self._sources))
         self.scoring_records.begin(self.background)
         self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
-        return Scoring(pool, choice, self.scoring_records, self._scoring_metrics)
+        log = ScoreLog(self._settings.score_log, self.scoring_records, self._unit_of_work, self.executors)
+        return Scoring(pool, choice, self.scoring_records, self._scoring_metrics, log)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

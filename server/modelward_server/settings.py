@@ -14,7 +14,7 @@ from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
 MAX_PORT = 65_535
-LIFETIMES = ("answers", "reports", "logs", "engines", "blobs")
+LIFETIMES = ("answers", "reports", "logs", "engines", "scores", "blobs")
 """What has a retention period, each with a setting `keep_<NAME>_days`."""
 MAX_LABEL, MAX_HOST = 63, 253
 """Characters that DNS allows in one part of a name, and in all of it."""
@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     scoring_memory_mb: int = Field(
         default=8192, ge=64, description="Maximum memory in MiB of all models that are loaded to score rows."
     )
+    score_log: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of the calls to score that are logged, by their request ids; 0: none, 1: all.",
+    )
     table_memory_mb: int = Field(
         default=2048,
         ge=64,
@@ -145,6 +152,9 @@ class Settings(BaseSettings):
     )
     keep_engines_days: int = Field(
         default=730, ge=1, le=36500, description="Days for which it is kept which engine ran which version."
+    )
+    keep_scores_days: int = Field(
+        default=90, ge=1, le=36500, description="Days for which it is kept which version answered which call to score."
     )
     keep_blobs_days: int = Field(
         default=7, ge=1, le=36500, description="Days for which files that no version refers to are kept."

@@ -9,9 +9,14 @@ from modelward._scoring import as_iterable, options_of, put_rows, scores_of, sel
 from modelward._sync.connection import Connection
 from modelward.errors import UnexpectedError
 from modelward.lifecycle import Stage
-from modelward.scoring import Scores
+from modelward.paging import Pager
+from modelward.scoring import ScoreRecord, Scores
+from modelward.shared.convert.common import time_to_proto
+from modelward.shared.convert.scoring import score_record_from_proto
 from modelward.shared.retry import CALL_ERRORS, RequestStream
 from modelward.v1 import scoring_pb2 as pb
+
+PAGE_SIZE = 200
 
 
 class Scoring(Connection):
@@ -33,6 +38,7 @@ class Scoring(Connection):
         unit: str = "",
         observe: bool = False,
         ids: Sequence[str] = (),
+        request_id: str = "",
         timeout: float | None = None,
     ) -> Scores:
         """Predict rows with the version in production, or with that of a stage, a number or an alias.
@@ -57,6 +63,7 @@ class Scoring(Connection):
             observe: monitor the rows as live data of the version, and record the predictions for labels that come by
                 `record_outcomes`. Both happen after the answer. For trainers.
             ids: with `observe`, the id of each row's prediction. A call that is repeated with them is observed once.
+            request_id: a UUID of the caller's own, by which the log of scores tells of the call; a new one by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -76,7 +83,8 @@ class Scoring(Connection):
         """
         options = options_of((), as_of, top_k, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
-        found = self._score(model, data, names, options, timeout, ids)
+        request = pb.ScoreRequest(model=model, options=options, ids=ids, request_id=request_id)
+        found = self._score(request, data, names, timeout)
         if not found:
             raise UnexpectedError("the server answered without predictions")
         return found[0]
@@ -91,6 +99,7 @@ class Scoring(Connection):
         names: Sequence[str] | None = None,
         top_k: int = 0,
         row_errors: bool = False,
+        request_id: str = "",
         timeout: float | None = None,
     ) -> list[Scores]:
         """Predict the same rows with several versions of a model, such as a champion and its challengers.
@@ -103,6 +112,7 @@ class Scoring(Connection):
             names: the columns of an array; `x0`, `x1`, ... by default.
             top_k: only so many rows of each version, those with the highest scores, as for `score`.
             row_errors: tell the rows for which a model fails, as for `score`.
+            request_id: a UUID of the caller's own, by which the log of scores tells of the call; a new one by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -118,7 +128,8 @@ class Scoring(Connection):
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
         """
-        return self._score(model, data, names, options_of(versions, as_of, top_k, row_errors), timeout)
+        options = options_of(versions, as_of, top_k, row_errors)
+        return self._score(pb.ScoreRequest(model=model, options=options, request_id=request_id), data, names, timeout)
 
     def score_stream(
         self,
@@ -178,19 +189,51 @@ class Scoring(Connection):
         finally:
             call.cancel()
 
-    def _score(
+    def list_scores(
         self,
-        model: str,
-        data: Any,
-        names: Sequence[str] | None,
-        options: pb.ScoringOptions,
-        timeout: float | None,
-        ids: Sequence[str] = (),
+        model: str = "",
+        *,
+        version: int = 0,
+        request_id: str = "",
+        actor: str = "",
+        scored_after: datetime | None = None,
+        scored_before: datetime | None = None,
+    ) -> Pager[ScoreRecord]:
+        """List which versions answered which calls, the newest first: what the server logged, by `score_log`.
+
+        An answer is in the list about a second after it was given. The server keeps records for `keep_scores_days`.
+
+        Args:
+            model: only answers of this model; of all models when empty.
+            version: only answers of the model's version with this number; of all when 0.
+            request_id: only answers to the call with this id; to all when empty.
+            actor: only answers to this client; to all when empty.
+            scored_after: only answers at this time or later.
+            scored_before: only answers before this time.
+
+        Returns:
+            The records; their pages are fetched as they are needed.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+        """
+        request = pb.ListScoresRequest(
+            model=model,
+            version=version,
+            request_id=request_id,
+            actor=actor,
+            scored_after=time_to_proto(scored_after),
+            scored_before=time_to_proto(scored_before),
+            page_size=PAGE_SIZE,
+        )
+        return self._list(self._scoring.ListScores, request, "scores", score_record_from_proto)
+
+    def _score(
+        self, request: pb.ScoreRequest, data: Any, names: Sequence[str] | None, timeout: float | None
     ) -> list[Scores]:
         from modelward.data import to_columns
 
-        request = put_rows(pb.ScoreRequest(model=model, options=options, ids=ids), to_columns(data, names))
-        answer = self._call(self._scoring.Score, request, timeout)
+        answer = self._call(self._scoring.Score, put_rows(request, to_columns(data, names)), timeout)
         return list(scores_of(answer))
 
 

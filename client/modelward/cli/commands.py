@@ -43,6 +43,7 @@ SECTIONS = {
         "reports": "drift",
         "report": "drift",
         "score": "scoring",
+        "scores": "scoring",
         "performance": "performance",
         "compare": "comparison",
         "comparisons": "comparison",

@@ -1,9 +1,10 @@
-"""The command that lets the server predict."""
+"""Commands that let the server predict, and tell what it predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,14 @@ import click
 
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models
-from modelward.cli.options import DATA, STAGE, Instant
+from modelward.cli.options import DATA, STAGE, Instant, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
 from modelward.shared.figures import metric, probability
 
 if TYPE_CHECKING:
-    from modelward import Client, Scores
+    from modelward import Client, LoggedAnswer, Scores
 
 SHOWN = 100
 """Maximum number of rows that are shown as a table; JSON and CSV have all."""
@@ -62,8 +63,50 @@ def score(
     _show(out, found)
 
 
+@click.command()
+@click.argument("model", default="", shell_complete=complete_models)
+@click.option("--version", type=int, default=0, metavar="NUMBER", help="Only answers of this version.")
+@click.option("--request", default="", metavar="ID", help="Only answers to the call with this request id.")
+@click.option("--actor", default="", metavar="NAME", help="Only answers to this client.")
+@click.option("--at", type=Instant(), help="Only answers at this time or before: the first is what decided then.")
+@click.option("--since", type=Instant(), help="Only answers at this time or later.")
+@click.option("--until", type=Instant(), help="Only answers before this time.")
+@limit(50)
+@remote
+def scores(
+    client: Client,
+    out: Output,
+    model: str,
+    version: int,
+    request: str,
+    actor: str,
+    at: datetime | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> None:
+    """List which versions answered which calls.
+
+    The newest first; of MODEL, or of all models. What the server logs, its setting score_log says.
+    """
+    if at and until:
+        raise click.UsageError("give --at or --until")
+    before = at + timedelta(microseconds=1) if at else until
+    found = client.list_scores(
+        model, version=version, request_id=request, actor=actor, scored_after=since, scored_before=before
+    )
+    out.rows(
+        list(islice(found, limit)),
+        ["time (UTC)", "version", "stage", "method", "rows", "who", "request"],
+        lambda s: [s.scored_at, str(s.version), s.stage, s.method, s.rows, s.actor, s.request_id],
+        prose=("failed", lambda s: s.error),
+        none="no score is logged",
+    )
+
+
 def _show(out: Output, found: Scores) -> None:
     facts: dict[str, object] = {"version": f"{found.version}, {found.stage}", "digest": found.digest[:12]}
+    facts |= {"request": found.request_id, **_then(found.logged)}
     if found.ties:
         facts["ties"] = f"{found.ties:,} further rows have the last score"
     facts |= {f"row {row}": why for row, why in sorted(found.failed.items())[:10]}
@@ -72,6 +115,14 @@ def _show(out: Output, found: Scores) -> None:
     shown = make_table(headings, [_cells(row) for row in rows[:SHOWN]])
     more = [f"and {len(rows) - SHOWN:,} more rows; --format csv or json has all"] if len(rows) > SHOWN else []
     out.record(found, facts, shown, *more, rows=make_table(headings, [_cells(row) for row in rows]))
+
+
+def _then(logged: LoggedAnswer | None) -> dict[str, object]:
+    """Return how an answer about the past compares with the log."""
+    if logged is None:
+        return {}
+    same = {None: "not logged for these rows", True: "the same answer", False: "another answer"}
+    return {"then": same[logged.same_answer], "libraries": "; ".join(logged.library_changes) or "unchanged"}
 
 
 def _cells(row: Mapping[str, object]) -> list[object]:

@@ -27,7 +27,7 @@ from modelward.v1 import common_pb2 as modelward_dot_v1_dot_common__pb2
 from modelward.v1 import lifecycle_pb2 as modelward_dot_v1_dot_lifecycle__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelward/v1/scoring.proto\x12\x0cmodelward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelward/v1/common.proto\x1a\x1cmodelward/v1/lifecycle.proto\"\xc5\x01\n\x0fVersionSelector\x12\x37\n\x05stage\x18\x01 \x01(\x0e\x32\x13.modelward.v1.StageB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00R\x05stage\x12#\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00H\x00R\x07version\x12\x41\n\x05\x61lias\x18\x03 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$H\x00R\x05\x61liasB\x11\n\x08selector\x12\x05\xbaH\x02\x08\x01\"\xd0\x02\n\x0eScoringOptions\x12\x43\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.modelward.v1.VersionSelectorB\x08\xbaH\x05\x92\x01\x02\x10\nR\x08versions\x12\x39\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02\x38\x01R\x04\x61sOf\x12 \n\x05top_k\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00R\x04topK\x12\x1d\n\nrow_errors\x18\x04 \x01(\x08R\trowErrors\x12\x1c\n\x04unit\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x04unit\x12\x45\n\x07\x61\x62_test\x18\x06 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x06\x61\x62Test\x12\x18\n\x07observe\x18\x07 \x01(\x08R\x07observe\"\xe2\x02\n\x0cScoreRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\x12\x35\n\x07\x63olumns\x18\x03 \x01(\x0b\x32\x19.modelward.v1.ColumnTableH\x00R\x07\x63olumns\x12&\n\tarrow_ipc\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\x34\n\x06matrix\x18\x05 \x01(\x0b\x32\x1a.modelward.v1.DoubleMatrixH\x00R\x06matrix\x12\x35\n\x03ids\x18\x06 \x03(\tB#\xbaH \x92\x01\x1d\x10\x90N\x18\x01\"\x16r\x14\x18\x80\x02\x32\x0f^[^\\x00-\\x1f]+$R\x03idsB\r\n\x04rows\x12\x05\xbaH\x02\x08\x01\"]\n\x0c\x44oubleMatrix\x12,\n\x05names\x18\x01 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x90N\x18\x01\"\x07r\x05\x10\x01\x18\x80\x02R\x05names\x12\x1f\n\x06values\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x08R\x06values\"`\n\rScoreResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\xba\x01\n\x12ScoreStreamRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32\x1e.modelward.v1.ScoreStreamStartH\x00R\x05start\x12&\n\tarrow_ipc\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\x35\n\x03ids\x18\x03 \x03(\tB#\xbaH \x92\x01\x1d\x10\x90N\x18\x01\"\x16r\x14\x18\x80\x02\x32\x0f^[^\\x00-\\x1f]+$R\x03idsB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\x8b\x01\n\x10ScoreStreamStart\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\"f\n\x13ScoreStreamResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\"\x89\x04\n\rVersionScores\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefR\x07version\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12)\n\x05stage\x18\x03 \x01(\x0e\x32\x13.modelward.v1.StageR\x05stage\x12\x18\n\x07numbers\x18\x04 \x03(\x01R\x07numbers\x12\x32\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x18.modelward.v1.ClassLabelR\x07\x63lasses\x12#\n\rclass_indices\x18\x06 \x03(\x05R\x0c\x63lassIndices\x12$\n\rprobabilities\x18\x07 \x03(\x01R\rprobabilities\x12)\n\x10no_probabilities\x18\x08 \x01(\tR\x0fnoProbabilities\x12\x12\n\x04rows\x18\t \x03(\x03R\x04rows\x12\x12\n\x04ties\x18\n \x01(\x03R\x04ties\x12\x38\n\x0b\x66\x61iled_rows\x18\x0b \x03(\x0b\x32\x17.modelward.v1.FailedRowR\nfailedRows\x12#\n\rmodel_seconds\x18\x0c \x01(\x01R\x0cmodelSeconds\x12\x18\n\x07variant\x18\r \x01(\tR\x07variant\x12\x17\n\x07in_test\x18\x0e \x01(\x08R\x06inTest\"5\n\tFailedRow\x12\x10\n\x03row\x18\x01 \x01(\x03R\x03row\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason2\xaa\x01\n\x0eScoringService\x12@\n\x05Score\x12\x1a.modelward.v1.ScoreRequest\x1a\x1b.modelward.v1.ScoreResponse\x12V\n\x0bScoreStream\x12 .modelward.v1.ScoreStreamRequest\x1a!.modelward.v1.ScoreStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amodelward/v1/scoring.proto\x12\x0cmodelward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelward/v1/common.proto\x1a\x1cmodelward/v1/lifecycle.proto\"\xc5\x01\n\x0fVersionSelector\x12\x37\n\x05stage\x18\x01 \x01(\x0e\x32\x13.modelward.v1.StageB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00R\x05stage\x12#\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00H\x00R\x07version\x12\x41\n\x05\x61lias\x18\x03 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$H\x00R\x05\x61liasB\x11\n\x08selector\x12\x05\xbaH\x02\x08\x01\"\xd0\x02\n\x0eScoringOptions\x12\x43\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.modelward.v1.VersionSelectorB\x08\xbaH\x05\x92\x01\x02\x10\nR\x08versions\x12\x39\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02\x38\x01R\x04\x61sOf\x12 \n\x05top_k\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00R\x04topK\x12\x1d\n\nrow_errors\x18\x04 \x01(\x08R\trowErrors\x12\x1c\n\x04unit\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x04unit\x12\x45\n\x07\x61\x62_test\x18\x06 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x06\x61\x62Test\x12\x18\n\x07observe\x18\x07 \x01(\x08R\x07observe\"\x8e\x03\n\x0cScoreRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\x12\x35\n\x07\x63olumns\x18\x03 \x01(\x0b\x32\x19.modelward.v1.ColumnTableH\x00R\x07\x63olumns\x12&\n\tarrow_ipc\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\x34\n\x06matrix\x18\x05 \x01(\x0b\x32\x1a.modelward.v1.DoubleMatrixH\x00R\x06matrix\x12\x35\n\x03ids\x18\x06 \x03(\tB#\xbaH \x92\x01\x1d\x10\x90N\x18\x01\"\x16r\x14\x18\x80\x02\x32\x0f^[^\\x00-\\x1f]+$R\x03ids\x12*\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestIdB\r\n\x04rows\x12\x05\xbaH\x02\x08\x01\"]\n\x0c\x44oubleMatrix\x12,\n\x05names\x18\x01 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x90N\x18\x01\"\x07r\x05\x10\x01\x18\x80\x02R\x05names\x12\x1f\n\x06values\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x08R\x06values\"\x7f\n\rScoreResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\"\xe6\x01\n\x12ScoreStreamRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32\x1e.modelward.v1.ScoreStreamStartH\x00R\x05start\x12&\n\tarrow_ipc\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\x35\n\x03ids\x18\x03 \x03(\tB#\xbaH \x92\x01\x1d\x10\x90N\x18\x01\"\x16r\x14\x18\x80\x02\x32\x0f^[^\\x00-\\x1f]+$R\x03ids\x12*\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestIdB\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"\x8b\x01\n\x10ScoreStreamStart\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12\x36\n\x07options\x18\x02 \x01(\x0b\x32\x1c.modelward.v1.ScoringOptionsR\x07options\"\x85\x01\n\x13ScoreStreamResponse\x12\x33\n\x06scores\x18\x01 \x03(\x0b\x32\x1b.modelward.v1.VersionScoresR\x06scores\x12\x1a\n\x08sequence\x18\x02 \x01(\x03R\x08sequence\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\"\xbd\x04\n\rVersionScores\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefR\x07version\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12)\n\x05stage\x18\x03 \x01(\x0e\x32\x13.modelward.v1.StageR\x05stage\x12\x18\n\x07numbers\x18\x04 \x03(\x01R\x07numbers\x12\x32\n\x07\x63lasses\x18\x05 \x03(\x0b\x32\x18.modelward.v1.ClassLabelR\x07\x63lasses\x12#\n\rclass_indices\x18\x06 \x03(\x05R\x0c\x63lassIndices\x12$\n\rprobabilities\x18\x07 \x03(\x01R\rprobabilities\x12)\n\x10no_probabilities\x18\x08 \x01(\tR\x0fnoProbabilities\x12\x12\n\x04rows\x18\t \x03(\x03R\x04rows\x12\x12\n\x04ties\x18\n \x01(\x03R\x04ties\x12\x38\n\x0b\x66\x61iled_rows\x18\x0b \x03(\x0b\x32\x17.modelward.v1.FailedRowR\nfailedRows\x12#\n\rmodel_seconds\x18\x0c \x01(\x01R\x0cmodelSeconds\x12\x18\n\x07variant\x18\r \x01(\tR\x07variant\x12\x17\n\x07in_test\x18\x0e \x01(\x08R\x06inTest\x12\x32\n\x06logged\x18\x0f \x01(\x0b\x32\x1a.modelward.v1.LoggedAnswerR\x06logged\"\xc5\x01\n\x0cLoggedAnswer\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x37\n\tscored_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08scoredAt\x12$\n\x0bsame_answer\x18\x03 \x01(\x08H\x00R\nsameAnswer\x88\x01\x01\x12\'\n\x0flibrary_changes\x18\x04 \x03(\tR\x0elibraryChangesB\x0e\n\x0c_same_answer\"5\n\tFailedRow\x12\x10\n\x03row\x18\x01 \x01(\x03R\x03row\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"\x95\x03\n\x11ListScoresRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\trequestId\x12\x1e\n\x05\x61\x63tor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05\x61\x63tor\x12=\n\x0cscored_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bscoredAfter\x12?\n\rscored_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cscoredBefore\x12\'\n\tpage_size\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"o\n\x12ListScoresResponse\x12\x31\n\x06scores\x18\x01 \x03(\x0b\x32\x19.modelward.v1.ScoreRecordR\x06scores\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbb\x04\n\x0bScoreRecord\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x37\n\tscored_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08scoredAt\x12\x14\n\x05\x61\x63tor\x18\x03 \x01(\tR\x05\x61\x63tor\x12$\n\rauthenticated\x18\x04 \x01(\x08R\rauthenticated\x12\x37\n\x07version\x18\x05 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefR\x07version\x12\x16\n\x06\x64igest\x18\x06 \x01(\tR\x06\x64igest\x12)\n\x05stage\x18\x07 \x01(\x0e\x32\x13.modelward.v1.StageR\x05stage\x12/\n\x05\x61s_of\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04\x61sOf\x12\x16\n\x06method\x18\t \x01(\tR\x06method\x12\x12\n\x04rows\x18\n \x01(\x03R\x04rows\x12\x1f\n\x0brows_sha256\x18\x0b \x01(\tR\nrowsSha256\x12#\n\ranswer_sha256\x18\x0c \x01(\tR\x0c\x61nswerSha256\x12\x1c\n\tlibraries\x18\r \x03(\tR\tlibraries\x12\x17\n\x07\x61\x62_test\x18\x0e \x01(\tR\x06\x61\x62Test\x12\x12\n\x04unit\x18\x0f \x01(\tR\x04unit\x12\x18\n\x07variant\x18\x10 \x01(\tR\x07variant\x12\x14\n\x05\x65rror\x18\x11 \x01(\tR\x05\x65rror2\xfb\x01\n\x0eScoringService\x12@\n\x05Score\x12\x1a.modelward.v1.ScoreRequest\x1a\x1b.modelward.v1.ScoreResponse\x12V\n\x0bScoreStream\x12 .modelward.v1.ScoreStreamRequest\x1a!.modelward.v1.ScoreStreamResponse(\x01\x30\x01\x12O\n\nListScores\x12\x1f.modelward.v1.ListScoresRequest\x1a .modelward.v1.ListScoresResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +60,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOREREQUEST'].fields_by_name['arrow_ipc']._serialized_options = b'\272H\004z\002\020\001'
   _globals['_SCOREREQUEST'].fields_by_name['ids']._loaded_options = None
   _globals['_SCOREREQUEST'].fields_by_name['ids']._serialized_options = b'\272H \222\001\035\020\220N\030\001\"\026r\024\030\200\0022\017^[^\\x00-\\x1f]+$'
+  _globals['_SCOREREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_SCOREREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_DOUBLEMATRIX'].fields_by_name['names']._loaded_options = None
   _globals['_DOUBLEMATRIX'].fields_by_name['names']._serialized_options = b'\272H\023\222\001\020\010\001\020\220N\030\001\"\007r\005\020\001\030\200\002'
   _globals['_DOUBLEMATRIX'].fields_by_name['values']._loaded_options = None
@@ -70,28 +72,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORESTREAMREQUEST'].fields_by_name['arrow_ipc']._serialized_options = b'\272H\004z\002\020\001'
   _globals['_SCORESTREAMREQUEST'].fields_by_name['ids']._loaded_options = None
   _globals['_SCORESTREAMREQUEST'].fields_by_name['ids']._serialized_options = b'\272H \222\001\035\020\220N\030\001\"\026r\024\030\200\0022\017^[^\\x00-\\x1f]+$'
+  _globals['_SCORESTREAMREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_SCORESTREAMREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_SCORESTREAMSTART'].fields_by_name['model']._loaded_options = None
   _globals['_SCORESTREAMSTART'].fields_by_name['model']._serialized_options = b'\272H&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'
+  _globals['_LISTSCORESREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_LISTSCORESREQUEST'].fields_by_name['model']._serialized_options = b'\272H)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\330\001\001'
+  _globals['_LISTSCORESREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_LISTSCORESREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTSCORESREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_LISTSCORESREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTSCORESREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_LISTSCORESREQUEST'].fields_by_name['actor']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTSCORESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSCORESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTSCORESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSCORESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_VERSIONSELECTOR']._serialized_start=135
   _globals['_VERSIONSELECTOR']._serialized_end=332
   _globals['_SCORINGOPTIONS']._serialized_start=335
   _globals['_SCORINGOPTIONS']._serialized_end=671
   _globals['_SCOREREQUEST']._serialized_start=674
-  _globals['_SCOREREQUEST']._serialized_end=1028
-  _globals['_DOUBLEMATRIX']._serialized_start=1030
-  _globals['_DOUBLEMATRIX']._serialized_end=1123
-  _globals['_SCORERESPONSE']._serialized_start=1125
-  _globals['_SCORERESPONSE']._serialized_end=1221
-  _globals['_SCORESTREAMREQUEST']._serialized_start=1224
-  _globals['_SCORESTREAMREQUEST']._serialized_end=1410
-  _globals['_SCORESTREAMSTART']._serialized_start=1413
-  _globals['_SCORESTREAMSTART']._serialized_end=1552
-  _globals['_SCORESTREAMRESPONSE']._serialized_start=1554
-  _globals['_SCORESTREAMRESPONSE']._serialized_end=1656
-  _globals['_VERSIONSCORES']._serialized_start=1659
-  _globals['_VERSIONSCORES']._serialized_end=2180
-  _globals['_FAILEDROW']._serialized_start=2182
-  _globals['_FAILEDROW']._serialized_end=2235
-  _globals['_SCORINGSERVICE']._serialized_start=2238
-  _globals['_SCORINGSERVICE']._serialized_end=2408
+  _globals['_SCOREREQUEST']._serialized_end=1072
+  _globals['_DOUBLEMATRIX']._serialized_start=1074
+  _globals['_DOUBLEMATRIX']._serialized_end=1167
+  _globals['_SCORERESPONSE']._serialized_start=1169
+  _globals['_SCORERESPONSE']._serialized_end=1296
+  _globals['_SCORESTREAMREQUEST']._serialized_start=1299
+  _globals['_SCORESTREAMREQUEST']._serialized_end=1529
+  _globals['_SCORESTREAMSTART']._serialized_start=1532
+  _globals['_SCORESTREAMSTART']._serialized_end=1671
+  _globals['_SCORESTREAMRESPONSE']._serialized_start=1674
+  _globals['_SCORESTREAMRESPONSE']._serialized_end=1807
+  _globals['_VERSIONSCORES']._serialized_start=1810
+  _globals['_VERSIONSCORES']._serialized_end=2383
+  _globals['_LOGGEDANSWER']._serialized_start=2386
+  _globals['_LOGGEDANSWER']._serialized_end=2583
+  _globals['_FAILEDROW']._serialized_start=2585
+  _globals['_FAILEDROW']._serialized_end=2638
+  _globals['_LISTSCORESREQUEST']._serialized_start=2641
+  _globals['_LISTSCORESREQUEST']._serialized_end=3046
+  _globals['_LISTSCORESRESPONSE']._serialized_start=3048
+  _globals['_LISTSCORESRESPONSE']._serialized_end=3159
+  _globals['_SCORERECORD']._serialized_start=3162
+  _globals['_SCORERECORD']._serialized_end=3733
+  _globals['_SCORINGSERVICE']._serialized_start=3736
+  _globals['_SCORINGSERVICE']._serialized_end=3987
 # @@protoc_insertion_point(module_scope)

@@ -124,10 +124,15 @@ class ScoreRequest(_message.Message):
     ARROW_IPC_FIELD_NUMBER: _builtins.int
     MATRIX_FIELD_NUMBER: _builtins.int
     IDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     arrow_ipc: _builtins.bytes
     """One Arrow IPC stream (schema, then record batches), for programs."""
+    request_id: _builtins.str
+    """UUID of this call, by which the log of scores tells of it; a retry with the same id is logged, or not, as the first
+    attempt was. Empty: the server generates one.
+    """
     @_builtins.property
     def options(self) -> Global___ScoringOptions:
         """The versions, and what is wanted of their answers."""
@@ -153,10 +158,11 @@ class ScoreRequest(_message.Message):
         arrow_ipc: _builtins.bytes = ...,
         matrix: Global___DoubleMatrix | None = ...,
         ids: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "matrix", b"matrix", "options", b"options", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "ids", b"ids", "matrix", b"matrix", "model", b"model", "options", b"options", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "ids", b"ids", "matrix", b"matrix", "model", b"model", "options", b"options", "request_id", b"request_id", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_rows: _TypeAlias = _typing.Literal["columns", "arrow_ipc", "matrix"]  # noqa: Y015
     _WhichOneofArgType_rows: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
@@ -200,8 +206,11 @@ class ScoreResponse(_message.Message):
 
     SCORES_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The sequence number of the last change that the choice of the versions includes."""
+    request_id: _builtins.str
+    """The request id of the call, as sent or generated."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionScores]:
         """One entry for each version."""
@@ -211,10 +220,11 @@ class ScoreResponse(_message.Message):
         *,
         scores: _abc.Iterable[Global___VersionScores] | None = ...,
         sequence: _builtins.int = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scores", b"scores", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "scores", b"scores", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -229,8 +239,13 @@ class ScoreStreamRequest(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     ARROW_IPC_FIELD_NUMBER: _builtins.int
     IDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     arrow_ipc: _builtins.bytes
     """The next rows: one Arrow IPC stream (schema, then record batches)."""
+    request_id: _builtins.str
+    """UUID of this table, by which the log of scores tells of it; a retry with the same id is logged, or not, as the first
+    attempt was. Empty: the server generates one.
+    """
     @_builtins.property
     def start(self) -> Global___ScoreStreamStart:
         """The model and its versions, which are chosen once for the whole stream."""
@@ -245,10 +260,11 @@ class ScoreStreamRequest(_message.Message):
         start: Global___ScoreStreamStart | None = ...,
         arrow_ipc: _builtins.bytes = ...,
         ids: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "part", b"part", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "ids", b"ids", "part", b"part", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "ids", b"ids", "part", b"part", "request_id", b"request_id", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "arrow_ipc"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
@@ -292,8 +308,11 @@ class ScoreStreamResponse(_message.Message):
 
     SCORES_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The sequence number of the last change that the choice of the versions includes."""
+    request_id: _builtins.str
+    """The request id of the table, as sent or generated."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionScores]:
         """One entry for each version, in the order of the first message."""
@@ -303,10 +322,11 @@ class ScoreStreamResponse(_message.Message):
         *,
         scores: _abc.Iterable[Global___VersionScores] | None = ...,
         sequence: _builtins.int = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scores", b"scores", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "scores", b"scores", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,6 +352,7 @@ class VersionScores(_message.Message):
     MODEL_SECONDS_FIELD_NUMBER: _builtins.int
     VARIANT_FIELD_NUMBER: _builtins.int
     IN_TEST_FIELD_NUMBER: _builtins.int
+    LOGGED_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """The SHA-256 of its manifest: which files answered."""
     stage: _common_pb2.Stage.ValueType
@@ -376,6 +397,12 @@ class VersionScores(_message.Message):
     def failed_rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedRow]:
         """With `row_errors`: the rows for which the version failed. Their predictions above are NaN or -1."""
 
+    @_builtins.property
+    def logged(self) -> Global___LoggedAnswer:
+        """With `as_of`: how this answer compares with what was logged then. Absent if the log has no answer of this version
+        from that time or before.
+        """
+
     def __init__(
         self,
         *,
@@ -393,14 +420,59 @@ class VersionScores(_message.Message):
         model_seconds: _builtins.float = ...,
         variant: _builtins.str = ...,
         in_test: _builtins.bool = ...,
+        logged: Global___LoggedAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["logged", b"logged", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_indices", b"class_indices", "classes", b"classes", "digest", b"digest", "failed_rows", b"failed_rows", "in_test", b"in_test", "model_seconds", b"model_seconds", "no_probabilities", b"no_probabilities", "numbers", b"numbers", "probabilities", b"probabilities", "rows", b"rows", "stage", b"stage", "ties", b"ties", "variant", b"variant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_indices", b"class_indices", "classes", b"classes", "digest", b"digest", "failed_rows", b"failed_rows", "in_test", b"in_test", "logged", b"logged", "model_seconds", b"model_seconds", "no_probabilities", b"no_probabilities", "numbers", b"numbers", "probabilities", b"probabilities", "rows", b"rows", "stage", b"stage", "ties", b"ties", "variant", b"variant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionScores: _TypeAlias = VersionScores  # noqa: Y015
+
+@_typing.final
+class LoggedAnswer(_message.Message):
+    """What the log says of a version's answers up to a past time, beside its answer now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SCORED_AT_FIELD_NUMBER: _builtins.int
+    SAME_ANSWER_FIELD_NUMBER: _builtins.int
+    LIBRARY_CHANGES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request id of the last logged answer of the version for the same rows (`rows_sha256`), at or before `as_of`.
+    Empty: none of the logged answers is for these rows.
+    """
+    same_answer: _builtins.bool
+    """Whether the version answers the same now, bit for bit (`answer_sha256`). Absent without such an answer."""
+    @_builtins.property
+    def scored_at(self) -> _timestamp_pb2.Timestamp:
+        """The time of that answer."""
+
+    @_builtins.property
+    def library_changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The libraries that predict with other releases now, such as "scikit-learn 1.5.0 then, 1.6.1 now": compared with
+        that answer or, without one, with the last logged answer of the version at or before `as_of`.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        scored_at: _timestamp_pb2.Timestamp | None = ...,
+        same_answer: _builtins.bool | None = ...,
+        library_changes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_same_answer", b"_same_answer", "same_answer", b"same_answer", "scored_at", b"scored_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_same_answer", b"_same_answer", "library_changes", b"library_changes", "request_id", b"request_id", "same_answer", b"same_answer", "scored_at", b"scored_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__same_answer: _TypeAlias = _typing.Literal["same_answer"]  # noqa: Y015
+    _WhichOneofArgType__same_answer: _TypeAlias = _typing.Literal["_same_answer", b"_same_answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__same_answer) -> _WhichOneofReturnType__same_answer | None: ...
+
+Global___LoggedAnswer: _TypeAlias = LoggedAnswer  # noqa: Y015
 
 @_typing.final
 class FailedRow(_message.Message):
@@ -427,3 +499,200 @@ class FailedRow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FailedRow: _TypeAlias = FailedRow  # noqa: Y015
+
+@_typing.final
+class ListScoresRequest(_message.Message):
+    """Request of ListScores. All given conditions must match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    SCORED_AFTER_FIELD_NUMBER: _builtins.int
+    SCORED_BEFORE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Only answers of this model. Empty: all."""
+    version: _builtins.int
+    """Only answers of this version of the model. 0: all."""
+    request_id: _builtins.str
+    """Only answers to the call with this request id. Empty: all."""
+    actor: _builtins.str
+    """Only answers to this client, by its name as in `actor`. Empty: all."""
+    page_size: _builtins.int
+    """Maximum number of items; 0 means 50, the maximum is 1000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the previous page. Empty: the first page."""
+    @_builtins.property
+    def scored_after(self) -> _timestamp_pb2.Timestamp:
+        """Only answers at or after this time."""
+
+    @_builtins.property
+    def scored_before(self) -> _timestamp_pb2.Timestamp:
+        """Only answers before this time."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        scored_after: _timestamp_pb2.Timestamp | None = ...,
+        scored_before: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scored_after", b"scored_after", "scored_before", b"scored_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "scored_after", b"scored_after", "scored_before", b"scored_before", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScoresRequest: _TypeAlias = ListScoresRequest  # noqa: Y015
+
+@_typing.final
+class ListScoresResponse(_message.Message):
+    """Response of ListScores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page; empty on the last page."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreRecord]:
+        """The answers, newest first."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[Global___ScoreRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScoresResponse: _TypeAlias = ListScoresResponse  # noqa: Y015
+
+@_typing.final
+class ScoreRecord(_message.Message):
+    """One version's answer to one call, as logged.
+
+    Both digests are the SHA-256 of tables, each of which is written as follows. All integers are little-endian and of 8
+    bytes; a text is the number of its bytes in UTF-8, and then these. The table begins with the number of its rows and
+    that of its columns. Each column, in order, is its name as text, one byte for its type, and its values:
+
+    - `d`, numbers: float64, little-endian; each NaN as the bytes 00 00 00 00 00 00 f8 7f.
+    - `i`, integers: int64.
+    - `b`, booleans: one byte each, 0, 1, or 2 for a missing one.
+    - `t`, times: the seconds since 1970 in UTC, rounded down, and the nanoseconds after these, as two int64. A missing
+      one has -2^63 and 0.
+    - `s`, texts; for a missing one the number of bytes is -1. A column without any value is of this type too, unless it
+      is one of numbers or times.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SCORED_AT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    AUTHENTICATED_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    ROWS_SHA256_FIELD_NUMBER: _builtins.int
+    ANSWER_SHA256_FIELD_NUMBER: _builtins.int
+    LIBRARIES_FIELD_NUMBER: _builtins.int
+    AB_TEST_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request id of the call."""
+    actor: _builtins.str
+    """The client: the name in its credential; without authentication the actor that it sent, or else its address."""
+    authenticated: _builtins.bool
+    """Whether a credential proved that name."""
+    digest: _builtins.str
+    """The SHA-256 of its manifest: which files answered."""
+    stage: _common_pb2.Stage.ValueType
+    """Its stage, at `as_of` if that is given."""
+    method: _builtins.str
+    """The method that was called: "Score", "ScoreStream" or "ModelInfer"."""
+    rows: _builtins.int
+    """The number of rows."""
+    rows_sha256: _builtins.str
+    """The SHA-256 of the table of rows as the model was given it: the columns as they were sent, in their order, also
+    those that the model ignores. Numbers narrower than 64 bits are widened, and integers of which some are missing are
+    float64.
+    """
+    answer_sha256: _builtins.str
+    """The SHA-256 of the answer for all rows, in their order, also with `top_k`. Of a model that predicts numbers: a table
+    of the column "prediction", float64. Of a classifier: a table of the column "class", the classes, and after it a
+    table of the column "prediction", int64 positions in these, -1 where it does not answer. Probabilities are further
+    columns of the table of predictions, one for each class: "probability:0", "probability:1" and so on. Empty if the
+    version failed.
+    """
+    ab_test: _builtins.str
+    """With an A/B test: its name."""
+    unit: _builtins.str
+    """With an A/B test: the unit whose variant answered."""
+    variant: _builtins.str
+    """With an A/B test: the name of that variant."""
+    error: _builtins.str
+    """The reason of the error if the version failed, such as "MODEL_FAILED". Empty: it answered."""
+    @_builtins.property
+    def scored_at(self) -> _timestamp_pb2.Timestamp:
+        """When the version was chosen for it."""
+
+    @_builtins.property
+    def version(self) -> _common_pb2.ModelVersionRef:
+        """The version."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The past time that the call asked for. Absent: none."""
+
+    @_builtins.property
+    def libraries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The releases of what predicted, as its process says, such as "Python 3.11.9", "numpy 2.2.0", "scikit-learn 1.6.1"."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        scored_at: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        authenticated: _builtins.bool = ...,
+        version: _common_pb2.ModelVersionRef | None = ...,
+        digest: _builtins.str = ...,
+        stage: _common_pb2.Stage.ValueType = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        method: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        rows_sha256: _builtins.str = ...,
+        answer_sha256: _builtins.str = ...,
+        libraries: _abc.Iterable[_builtins.str] | None = ...,
+        ab_test: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "scored_at", b"scored_at", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ab_test", b"ab_test", "actor", b"actor", "answer_sha256", b"answer_sha256", "as_of", b"as_of", "authenticated", b"authenticated", "digest", b"digest", "error", b"error", "libraries", b"libraries", "method", b"method", "request_id", b"request_id", "rows", b"rows", "rows_sha256", b"rows_sha256", "scored_at", b"scored_at", "stage", b"stage", "unit", b"unit", "variant", b"variant", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRecord: _TypeAlias = ScoreRecord  # noqa: Y015

@@ -46,6 +46,11 @@ class ScoringServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_scoring__pb2.ScoreStreamRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_scoring__pb2.ScoreStreamResponse.FromString,
                 _registered_method=True)
+        self.ListScores = channel.unary_unary(
+                '/modelward.v1.ScoringService/ListScores',
+                request_serializer=modelward_dot_v1_dot_scoring__pb2.ListScoresRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_scoring__pb2.ListScoresResponse.FromString,
+                _registered_method=True)
 
 
 class ScoringServiceServicer(object):
@@ -67,6 +72,14 @@ class ScoringServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListScores(self, request, context):
+        """Lists which versions answered which calls, newest first: what the server logged, as its setting `score_log` says.
+        Also served without `--scoring-processes`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScoringServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_ScoringServiceServicer_to_server(servicer, server):
                     servicer.ScoreStream,
                     request_deserializer=modelward_dot_v1_dot_scoring__pb2.ScoreStreamRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_scoring__pb2.ScoreStreamResponse.SerializeToString,
+            ),
+            'ListScores': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScores,
+                    request_deserializer=modelward_dot_v1_dot_scoring__pb2.ListScoresRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_scoring__pb2.ListScoresResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +155,33 @@ class ScoringService(object):
             '/modelward.v1.ScoringService/ScoreStream',
             modelward_dot_v1_dot_scoring__pb2.ScoreStreamRequest.SerializeToString,
             modelward_dot_v1_dot_scoring__pb2.ScoreStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScores(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.ScoringService/ListScores',
+            modelward_dot_v1_dot_scoring__pb2.ListScoresRequest.SerializeToString,
+            modelward_dot_v1_dot_scoring__pb2.ListScoresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class ScoringServiceStub:
     """Predicts the rows of one table with one or more versions of a model."""
     ScoreStream: _grpc.StreamStreamMultiCallable[_scoring_pb2.ScoreStreamRequest, _scoring_pb2.ScoreStreamResponse]
     """Predicts tables one after the other: the first message selects the versions, each further one is answered by one."""
+    ListScores: _grpc.UnaryUnaryMultiCallable[_scoring_pb2.ListScoresRequest, _scoring_pb2.ListScoresResponse]
+    """Lists which versions answered which calls, newest first: what the server logged, as its setting `score_log` says.
+    Also served without `--scoring-processes`.
+    """
 
 @_typing.type_check_only
 class ScoringServiceAsyncStub(ScoringServiceStub):
@@ -51,6 +55,10 @@ class ScoringServiceAsyncStub(ScoringServiceStub):
     """Predicts the rows of one table with one or more versions of a model."""
     ScoreStream: _aio.StreamStreamMultiCallable[_scoring_pb2.ScoreStreamRequest, _scoring_pb2.ScoreStreamResponse]  # type: ignore[assignment]
     """Predicts tables one after the other: the first message selects the versions, each further one is answered by one."""
+    ListScores: _aio.UnaryUnaryMultiCallable[_scoring_pb2.ListScoresRequest, _scoring_pb2.ListScoresResponse]  # type: ignore[assignment]
+    """Lists which versions answered which calls, newest first: what the server logged, as its setting `score_log` says.
+    Also served without `--scoring-processes`.
+    """
 
 class ScoringServiceServicer:
     """Predicts rows with registered models, each in a confined process that keeps it loaded. The server serves it only when
@@ -70,5 +78,14 @@ class ScoringServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scoring_pb2.ScoreStreamResponse], _abc.AsyncIterator[_scoring_pb2.ScoreStreamResponse]]:
         """Predicts tables one after the other: the first message selects the versions, each further one is answered by one."""
+
+    def ListScores(
+        self,
+        request: _scoring_pb2.ListScoresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_pb2.ListScoresResponse, _abc.Awaitable[_scoring_pb2.ListScoresResponse]]:
+        """Lists which versions answered which calls, newest first: what the server logged, as its setting `score_log` says.
+        Also served without `--scoring-processes`.
+        """
 
 def add_ScoringServiceServicer_to_server(servicer: ScoringServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -550,7 +550,9 @@ class ModelInferRequest(_message.Message):
     model_version: _builtins.str
     """A number, or an alias. Empty: the version in production."""
     id: _builtins.str
-    """Returned in the answer."""
+    """Returned in the answer; the log of scores tells of the call by it. 256 characters at most, none of them a control
+    character. Empty: the server generates one, which it returns as the parameter `request_id`.
+    """
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
         """`as_of`: a past time as ISO 8601 text; stages and aliases are resolved as they were then. Others are not used."""
@@ -690,7 +692,9 @@ class ModelInferResponse(_message.Message):
     """The id of the request."""
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
-        """`stage` of the version, `digest` of its files, and `sequence`, the last change that its choice includes."""
+        """`stage` of the version, `digest` of its files, `sequence`, the last change that its choice includes, and
+        `request_id`, by which the log of scores tells of the call.
+        """
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInferResponse.InferOutputTensor]:

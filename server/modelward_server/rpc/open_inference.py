@@ -26,7 +26,7 @@ from modelward_server.oip.open_inference_pb2_grpc import GRPCInferenceServiceSer
 from modelward_server.oip.predictions import infer_response
 from modelward_server.oip.tables import read_table, signature_of
 from modelward_server.rpc.idempotency import Context
-from modelward_server.rpc.scoring import SMALL_BYTES
+from modelward_server.rpc.score_log import SMALL_BYTES, ScoredCall, ScoreLog
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.executors import Executors
 
@@ -36,10 +36,17 @@ AS_OF = "as_of"
 
 
 class OpenInferenceServicer(GRPCInferenceServiceServicer):
-    """Serves `inference.GRPCInferenceService`."""
+    """Serves `inference.GRPCInferenceService`.
 
-    def __init__(self, choice: VersionChoice, executors: Executors) -> None:
+    Args:
+        choice: the choice of versions.
+        log: logs calls; None if this server offers no scoring.
+        executors: decode large tables.
+    """
+
+    def __init__(self, choice: VersionChoice, log: ScoreLog | None, executors: Executors) -> None:
         self._choice = choice
+        self._log = log
         self._executors = executors
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
@@ -67,13 +74,19 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         )
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        pool = self._choice.offered("ModelInfer")
+        pool, log = self._choice.offered("ModelInfer"), self._log
+        assert log, "a server with a pool has a log"
         selectors, as_of = [_selector(request.model_version)], _as_of(request)
         chosen = await self._choice.to_score(request.model_name, selectors, as_of)
         [model] = chosen.models
         columns = await self._columns(request, signature_of(model))
-        run, _ = await pool.predict(model, columns, "inputs", context.time_remaining())
-        return infer_response(request, model.version, run, chosen.sequence)
+        call = ScoredCall.begin(request.id, "ModelInfer", columns, chosen, as_of, context)
+        async with log.logging_failure(call, model.version):
+            run, _ = await pool.predict(model, columns, "inputs", context.time_remaining())
+            answer = infer_response(request, model.version, run, chosen.sequence)
+        answer.parameters["request_id"].string_param = call.request_id
+        await log.answered(call, [(model.version, run)])
+        return answer
 
     async def _columns(self, request: pb.ModelInferRequest, signature: Signature) -> Columns:
         if request.ByteSize() <= SMALL_BYTES:

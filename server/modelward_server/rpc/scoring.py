@@ -13,25 +13,25 @@ import pyarrow as pa
 
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField, NotServed
+from modelward.lifecycle import VersionRef
+from modelward.shared.convert.scoring import logged_to_proto, score_record_to_proto
 from modelward.v1 import scoring_pb2 as pb
 from modelward.v1.scoring_pb2_grpc import ScoringServiceServicer
 from modelward_server.rpc.datasets import join_batches, typed_columns
-from modelward_server.rpc.idempotency import Context
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.requests import optional_time
+from modelward_server.rpc.score_log import SMALL_BYTES, ScoredCall, ScoreLog
 from modelward_server.rpc.scored_rows import ScoredRows, check_numeric, check_observable
 from modelward_server.rpc.scoring_answers import scores_to_proto
 from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.rpc.version_choice import VersionChoice
-from modelward_server.runtime.executors import Executors
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.sandbox.warm_model import LoadedModel
 from modelward_server.scoring.metrics import ScoringMetrics
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
-from modelward_server.scoring.selection import ChosenVersions
+from modelward_server.scoring.score_log import ScoreFilter, list_scores
 from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
-
-SMALL_BYTES = 64 << 10
-"""Size up to which a table is decoded on the event loop: a thread would take longer."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,31 @@ class Scoring:
     choice: VersionChoice
     records: ScoringRecords
     metrics: ScoringMetrics
+    log: ScoreLog
 
 
 class ScoringServicer(ScoringServiceServicer):
     """Serves `modelward.v1.ScoringService`.
 
     Args:
+        unit_of_work: the transactions of the ledger.
         scoring: what it scores with; None if this server offers no scoring.
     """
 
-    def __init__(self, executors: Executors, scoring: Scoring | None) -> None:
-        self._executors = executors
+    def __init__(self, unit_of_work: RequestUnitOfWork, scoring: Scoring | None) -> None:
+        self._unit_of_work = unit_of_work
+        self._executors = unit_of_work.executors
         self._scoring = scoring
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         scoring = self._offered()
         chosen = await scoring.choice.choose(request.model, request.options)
         columns = await self._columns(request)
-        table = _Table(columns, request.ids, request.options, context)
-        scores = await _scores(scoring, chosen, table)
-        return pb.ScoreResponse(scores=scores, sequence=chosen.sequence)
+        call = ScoredCall.begin(
+            request.request_id, "Score", columns, chosen, optional_time(request.options, "as_of"), context
+        )
+        scores = await _scores(scoring, _Table(call, request.ids, request.options))
+        return pb.ScoreResponse(scores=scores, sequence=chosen.sequence, request_id=call.request_id)
 
     async def ScoreStream(
         self, request_iterator: AsyncIterator[pb.ScoreStreamRequest], context: Context
@@ -77,9 +82,25 @@ class ScoringServicer(ScoringServiceServicer):
                 raise InvalidField(FieldViolation("start", "is sent twice; begin another stream for other versions"))
             if not options.HasField("as_of"):
                 await scoring.choice.check_not_halted(start.start.model)
-            table = _Table(await self._decoded(part.arrow_ipc), part.ids, options, context)
-            scores = await _scores(scoring, chosen, table)
-            yield pb.ScoreStreamResponse(scores=scores, sequence=chosen.sequence)
+            columns, as_of = await self._decoded(part.arrow_ipc), optional_time(options, "as_of")
+            call = ScoredCall.begin(part.request_id, "ScoreStream", columns, chosen, as_of, context)
+            scores = await _scores(scoring, _Table(call, part.ids, options))
+            yield pb.ScoreStreamResponse(scores=scores, sequence=chosen.sequence, request_id=call.request_id)
+
+    async def ListScores(self, request: pb.ListScoresRequest, context: Context) -> pb.ListScoresResponse:
+        wanted = ScoreFilter(
+            VersionRef(request.model, request.version),
+            request.request_id,
+            request.actor,
+            optional_time(request, "scored_after"),
+            optional_time(request, "scored_before"),
+        )
+        page = await self._unit_of_work.read(
+            lambda session: list_scores(session, wanted, request.page_size, request.page_token)
+        )
+        return pb.ListScoresResponse(
+            scores=map(score_record_to_proto, page.items), next_page_token=page.next_page_token
+        )
 
     def _offered(self) -> Scoring:
         if self._scoring is None:
@@ -119,29 +140,30 @@ def _from_arrow(stream: bytes) -> Columns:
 class _Table:
     """A table to predict, and what is wanted."""
 
-    columns: Columns
+    call: ScoredCall
     ids: Sequence[str]
     options: pb.ScoringOptions
-    context: Context
-
-    @property
-    def rows(self) -> int:
-        return len(next(iter(self.columns.values())))
 
 
-async def _scores(scoring: Scoring, chosen: ChosenVersions, table: _Table) -> Sequence[pb.VersionScores]:
+async def _scores(scoring: Scoring, table: _Table) -> Sequence[pb.VersionScores]:
     """Let each version predict the rows, at the same time."""
-    check_observable(chosen, table.options, table.ids, table.rows)
-    scores = await asyncio.gather(*(_score(scoring, model, table) for model in chosen.models))
-    for one in scores:
+    call, chosen = table.call, table.call.chosen
+    check_observable(chosen, table.options, table.ids, call.rows)
+    answers = await asyncio.gather(*(_score(scoring, model, table) for model in chosen.models))
+    runs = [(model.version, run) for model, (_, run) in zip(chosen.models, answers, strict=True)]
+    compared = await scoring.log.answered(call, runs)
+    for (one, _), logged in zip(answers, compared, strict=True):
         one.variant, one.in_test = chosen.variant, chosen.in_test
+        if logged:
+            one.logged.CopyFrom(logged_to_proto(logged))
     scoring.records.expose(chosen)
-    return scores
+    return [one for one, _ in answers]
 
 
-async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> pb.VersionScores:
+async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[pb.VersionScores, Run]:
     begin = time.monotonic()
-    run, failed, seconds = await _predict(scoring.pool, model, table)
+    async with scoring.log.logging_failure(table.call, model.version):
+        run, failed, seconds = await _predict(scoring.pool, model, table)
     scoring.metrics.predicted(seconds, time.monotonic() - begin)
     options = table.options
     if options.observe:
@@ -149,19 +171,19 @@ async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> pb.Vers
     answer = scores_to_proto(model.version, run, failed, seconds, options.top_k)
     if options.observe:
         at = datetime.now(UTC)
-        scoring.records.observe(ScoredRows(model.version.ref, table.columns, table.ids, run, at))
-    return answer
+        scoring.records.observe(ScoredRows(model.version.ref, table.call.columns, table.ids, run, at))
+    return answer, run
 
 
 async def _predict(pool: ModelPool, model: LoadedModel, table: _Table) -> tuple[Run, Mapping[int, str], float]:
     """Return the predictions, why which rows failed, and the seconds that the model took."""
 
     async def predict(rows: Columns) -> tuple[Run, float]:
-        return await pool.predict(model, rows, "rows", table.context.time_remaining())
+        return await pool.predict(model, rows, "rows", table.call.context.time_remaining())
 
     if not table.options.row_errors:
-        run, seconds = await predict(table.columns)
+        run, seconds = await predict(table.call.columns)
         return run, {}, seconds
     failures = RowFailures(predict)
-    run, failed = await failures.run(table.columns)
+    run, failed = await failures.run(table.call.columns)
     return run, failed, failures.seconds

@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from modelward.comparison import ModelKind
 from modelward.lifecycle import ModelVersion
 from modelward.shared.convert.common import ref_to_proto, stage_to_proto
@@ -50,13 +47,6 @@ def _put_predictions(answer: pb.VersionScores, run: Run) -> None:
     if run.kind is ModelKind.REGRESSION:
         answer.numbers.extend(run.predicted.tolist())
     else:
-        answer.class_indices.extend(_indices(run).tolist())
+        answer.class_indices.extend(run.class_indices.tolist())
     if run.probabilities is not None:
         answer.probabilities.extend(run.probabilities.reshape(-1).tolist())
-
-
-def _indices(run: Run) -> NDArray[np.int64]:
-    """Return the predicted classes, -1 where the model does not answer."""
-    indices = np.full(len(run.predicted), -1, np.int64)
-    indices[run.answered] = run.predicted[run.answered]
-    return indices

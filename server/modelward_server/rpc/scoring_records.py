@@ -1,14 +1,16 @@
 """What calls that score leave behind in the ledger, written after their answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cachetools import LRUCache
 
+from modelward.scoring import ScoreRecord
 from modelward_server.abtest.exposures import Exposure, record_exposures
 from modelward_server.rpc.scored_rows import ScoredRows, ScoredRowsMonitor
 from modelward_server.runtime.background import Background
 from modelward_server.scoring.background_writer import BackgroundWriter
+from modelward_server.scoring.score_log import record_scores
 from modelward_server.scoring.selection import ChosenVersions
 from modelward_server.storage.table_memory import MIB, bytes_of
 from modelward_server.storage.unit_of_work import UnitOfWork
@@ -38,7 +40,8 @@ class ScoringRecords:
         self._known: LRUCache[tuple[str, str], bool] = LRUCache(KNOWN_UNITS)
         self._exposures = BackgroundWriter("exposures", self._write_exposures, MAX_BATCH, MAX_WAITING)
         self._observed = BackgroundWriter("observations", monitor.write, MAX_BATCH_BYTES, MAX_WAITING_BYTES)
-        self.writers: tuple[BackgroundWriter[Any], ...] = (self._exposures, self._observed)
+        self._scores = BackgroundWriter("scores", self._write_scores, MAX_BATCH, MAX_WAITING)
+        self.writers: tuple[BackgroundWriter[Any], ...] = (self._exposures, self._observed, self._scores)
 
     def begin(self, background: Background) -> None:
         """Start the tasks that write."""
@@ -61,6 +64,14 @@ class ScoringRecords:
     def observe(self, scored: ScoredRows) -> None:
         """Record rows as live data, and their predictions."""
         self._observed.add(scored, bytes_of(scored.columns) + len(scored.ids) * ID_BYTES)
+
+    def log(self, scores: Iterable[ScoreRecord]) -> None:
+        """Record which versions answered a call."""
+        for score in scores:
+            self._scores.add(score)
+
+    async def _write_scores(self, scores: Sequence[ScoreRecord]) -> None:
+        await self._unit_of_work.run_as_system(ACTOR, lambda session, _: record_scores(session, scores))
 
     async def _write_exposures(self, exposures: Sequence[Exposure]) -> None:
         await self._unit_of_work.run_as_system(ACTOR, lambda session, _: record_exposures(session, exposures))

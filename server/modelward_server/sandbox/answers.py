@@ -24,6 +24,7 @@ MAX_CLASS_CHARACTERS = 1_000
 MAX_TIMES = 100_000
 MAX_FAILURE_CHARACTERS = 600
 MAX_SECONDS = 1e6
+MAX_LIBRARIES, MAX_RELEASE_CHARACTERS = 50, 100
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,17 @@ def classes(value: object) -> tuple[str | int | float | bool, ...]:
     return tuple(value)
 
 
+def libraries(value: object) -> tuple[str, ...]:
+    """Return the releases of libraries, each a name and a number.
+
+    Raises:
+        ModelProcessError: they are not a list of short, printable texts.
+    """
+    if not isinstance(value, list) or len(value) > MAX_LIBRARIES or not all(map(_is_release, value)):
+        raise ModelProcessError(f"named libraries that are not a list of up to {MAX_LIBRARIES} short texts")
+    return tuple(value)
+
+
 def prefix_check(value: object, rows: int) -> PrefixCheck | None:
     """Return the comparison of predictions of the first rows; None if it was not made.
 
@@ -186,6 +198,10 @@ def _is_positive(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return 0 < value < 2**63 if isinstance(value, int) else 0 < value < math.inf
+
+
+def _is_release(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_RELEASE_CHARACTERS and value.isascii() and value.isprintable()
 
 
 def _is_class(value: object) -> bool:

@@ -70,6 +70,8 @@ class Run:
     """Why a model's probabilities are not used; empty when they are, or when it gives none."""
     prefix: PrefixCheck | None = None
     """Whether its predictions of the first rows depend on those after them; None if that was not examined."""
+    libraries: tuple[str, ...] = ()
+    """The releases of what predicted, for a request to score."""
 
     @property
     def answered(self) -> NDArray[np.int64]:
@@ -78,6 +80,13 @@ class Run:
         if self.probabilities is not None:
             missing |= np.isnan(self.probabilities).any(axis=1)
         return np.flatnonzero(~missing)
+
+    @property
+    def class_indices(self) -> NDArray[np.int64]:
+        """Return the predicted classes, -1 where the model does not answer."""
+        indices = np.full(len(self.predicted), -1, np.int64)
+        indices[self.answered] = self.predicted[self.answered]
+        return indices
 
     def in_order(self, order: NDArray[np.int64]) -> "Run":
         """Return the result with other rows, or in another order: the position that each row has here."""

@@ -12,6 +12,7 @@ import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from platform import python_version
 from time import perf_counter
 from typing import Any, BinaryIO
 
@@ -20,9 +21,23 @@ import pyarrow as pa
 
 from modelward.comparison import ModelKind
 from modelward.errors import InvalidField
+from modelward.formats import formats
 from modelward.formats.outputs import Outputs
 from modelward.formats.predictor import Predictor
 from modelward_server.sandbox.model_process import WrongDataError, failure_of, load_model, load_table
+
+LIBRARIES = {
+    "catboost": "catboost",
+    "lightgbm": "lightgbm",
+    "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "skops": "skops",
+    "xgboost": "xgboost",
+}
+"""The modules that predictions may depend on, with the names of their packages."""
 
 
 def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
@@ -35,7 +50,8 @@ def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
         _write(answers, failure_of(error, job["memory_mb"]))
         return
     gc.freeze()
-    _write(answers, {"ready": True, "memory_bytes": max(_peak_bytes() - before, 1)})
+    known = {"ready": True, "libraries": _libraries(job["format"])}
+    _write(answers, {**known, "memory_bytes": max(_peak_bytes() - before, 1)})
     for request, content in _requests(sys.stdin.buffer):
         _answer(model, request, content, answers, job["memory_mb"], before)
 
@@ -46,6 +62,14 @@ def _warm_up(model: Predictor, folder: Path) -> None:
         table = load_table(model, folder)
         model.outputs(table)
         model.outputs(table[:1])
+
+
+def _libraries(format_: str) -> list[str]:
+    """Return the releases of what is loaded: Python, and the libraries of all formats and of this one."""
+    own = {module.partition(".")[0] for module in formats()[format_].modules}
+    names = {**{module: module for module in own}, **LIBRARIES}
+    loaded = {name: getattr(sys.modules.get(module), "__version__", "") for module, name in names.items()}
+    return [f"Python {python_version()}", *(f"{name} {loaded[name]}" for name in sorted(loaded) if loaded[name])]
 
 
 def _requests(source: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from modelward.data import Columns, to_arrow
 from modelward.errors import InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
 from modelward.signature import Signature
-from modelward_server.sandbox.answers import ModelProcessError, failure_text, numbers, seconds
+from modelward_server.sandbox.answers import ModelProcessError, failure_text, libraries, numbers, seconds
 from modelward_server.sandbox.sandbox import Limits, Run, read_predictions, write_job
 from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
 from modelward_server.sandbox.scratch import job_folder
@@ -59,6 +59,7 @@ class WarmModel:
         self.memory_bytes = 0
         """The memory that it needs in addition to what it shares with other processes, as it says itself."""
         self.has_ended = False
+        self._libraries: tuple[str, ...] = ()
 
     @classmethod
     async def start(cls, model: LoadedModel, file: Path, limits: Limits) -> "WarmModel":
@@ -85,6 +86,7 @@ class WarmModel:
                 raise ModelProcessError(failure_text(answer.get("wrong_data") or answer.get("failure")))
             [memory] = numbers(answer.get("memory_bytes"), "memory_bytes")
             self.memory_bytes = int(memory)
+            self._libraries = libraries(answer.get("libraries"))
 
     async def predict(self, columns: Columns, field: str, seconds_left: float | None) -> tuple[Run, float]:
         """Predict rows; no other call may be running.
@@ -112,7 +114,7 @@ class WarmModel:
                 raise self.failed(failure_text(answer["failure"]))
             run = await read_predictions(self._process, answer, self.version, rows, field)
             self.memory_bytes = int(numbers(answer.get("memory_bytes"), "memory_bytes")[0])
-            return run, seconds(answer.get("seconds"), "seconds")[0]
+            return replace(run, libraries=self._libraries), seconds(answer.get("seconds"), "seconds")[0]
 
     @asynccontextmanager
     async def _ending_on_failure(self, seconds_left: float | None = None) -> AsyncIterator[None]:

@@ -117,6 +117,7 @@ PERMISSIONS = {
     "ScoringService": {
         "Score": VIEWER,
         "ScoreStream": VIEWER,
+        "ListScores": LISTED,
     },
 }
 """Every call of the contract."""

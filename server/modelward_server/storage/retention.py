@@ -1,4 +1,4 @@
-"""Retention: deletion of idempotency records, reports, logs, engines and unused blobs after their retention period.
+"""Retention: deletion of answers, reports, logs, engines, scores and unused blobs after their retention period.
 
 The history of models is kept without limit: audit log, versions, transitions, policies, comparisons, A/B tests, jobs.
 """
@@ -18,6 +18,7 @@ from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import JobRow
+from modelward_server.storage.scoring_tables import ScoreRow
 from modelward_server.storage.security_tables import UploadRow
 from modelward_server.storage.tables import EnginePeriodRow, EngineRow, RequestRow, SweptRow, VersionRow
 
@@ -39,7 +40,7 @@ Step = Callable[[Session, datetime], int]
 
 
 Lifetimes = Mapping[str, timedelta]
-"""Retention period of each kind: `answers`, `reports`, `logs`, `engines` and `blobs`."""
+"""Retention period of each kind: `answers`, `reports`, `logs`, `engines`, `scores` and `blobs`."""
 
 
 def created_at(request_id: str) -> datetime | None:
@@ -125,6 +126,14 @@ def sweep_engines(session: Session, before: datetime) -> int:
     return len(gone) + len(sequences)
 
 
+def sweep_scores(session: Session, before: datetime) -> int:
+    """Delete records of what was scored."""
+    old = select(ScoreRow.sequence).where(ScoreRow.scored_at < before).order_by(ScoreRow.scored_at).limit(BATCH)
+    sequences = session.scalars(old).all()
+    session.execute(delete(ScoreRow).where(ScoreRow.sequence.in_(sequences)))
+    return len(sequences)
+
+
 def sweep_uploads(session: Session, before: datetime) -> int:
     """Delete records of uploads; to refer to the content again, upload it again or name a model that has it."""
     old = select(UploadRow).where(UploadRow.uploaded_at < before).limit(BATCH)
@@ -139,6 +148,7 @@ STEPS: dict[str, Step] = {
     "reports": sweep_reports,
     "logs": sweep_logs,
     "engines": sweep_engines,
+    "scores": sweep_scores,
 }
 
 
