@@ -44,6 +44,7 @@ from modelward import (
     JobChange,
     JointDrift,
     LoadFailure,
+    LoggedAnswer,
     MetricMargin,
     MetricRange,
     Model,
@@ -68,6 +69,7 @@ from modelward import (
     RollbackResult,
     Rollout,
     RolloutState,
+    ScoreRecord,
     Setting,
     Severity,
     Stage,
@@ -93,6 +95,7 @@ from modelward.shared.convert import (
     outcomes,
     overview,
     policy,
+    scoring,
     system,
 )
 from modelward.v1 import lifecycle_pb2 as pb
@@ -100,6 +103,9 @@ from modelward.v1 import lifecycle_pb2 as pb
 NOW = datetime(2026, 3, 2, 14, 31, 7, 123456, tzinfo=UTC)
 REF = VersionRef("spx-direction", 3)
 FILE = ArtifactFile("data/vocab.txt", 10, "a" * 64)
+SCORE = ScoreRecord(
+    "r", NOW, "ann", True, REF, "d" * 64, Stage.PRODUCTION, "Score", 2, "a" * 64, "b" * 64, ("numpy 2.1.0",)
+)
 HALT = Halt("ann", "prices are wrong", NOW)
 MODEL = Model("spx-direction", "direction", {"desk": "index"}, NOW, NOW, 3, 2, HALT, "r5")
 VERSION = ModelVersion(
@@ -356,6 +362,18 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
         outcomes.outcome_from_proto,
         Outcome("p-1", prediction=0.0, probability=0.0, predicted_at=NOW),
     ),
+    "score record": (scoring.score_record_to_proto, scoring.score_record_from_proto, SCORE),
+    "score record of the past": (
+        scoring.score_record_to_proto,
+        scoring.score_record_from_proto,
+        replace(SCORE, as_of=NOW, ab_test="t", unit="u", variant="v", error="MODEL_FAILED", answer_sha256=""),
+    ),
+    "logged answer": (
+        scoring.logged_to_proto,
+        scoring.logged_from_proto,
+        LoggedAnswer("r", NOW, same_answer=False, library_changes=("numpy 1 then, 2 now",)),
+    ),
+    "no logged answer": (scoring.logged_to_proto, scoring.logged_from_proto, LoggedAnswer(library_changes=("x",))),
     "label": (outcomes.outcome_to_proto, outcomes.outcome_from_proto, Outcome("p-1", label=0.0, labelled_at=NOW)),
     "recorded": (outcomes.recorded_to_proto, outcomes.recorded_from_proto, RecordedOutcomes(3, 2, 1, 4)),
     "performance": (outcomes.performance_to_proto, outcomes.performance_from_proto, PERFORMANCE),

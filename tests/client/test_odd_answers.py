@@ -100,6 +100,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "score": lambda c: c.score("m", TABLE),
     "score_versions": lambda c: c.score_versions("m", TABLE, [1]),
     "score_stream": lambda c: c.score_stream("m", [TABLE]),
+    "list_scores": lambda c: c.list_scores("m"),
     "get_comparison": lambda c: c.get_comparison("c"),
     "render_comparison": lambda c: c.render_comparison("c"),
     "list_comparisons": lambda c: c.list_comparisons(),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ async def test_the_version_in_production_predicts_as_its_library_does(scorer: As
     assert found.model_seconds > 0
     assert found.probabilities is None
     assert list(found.to_pandas().columns) == ["row", "prediction"]
+    assert UUID(found.request_id).version == 7
 
 
 async def test_a_classifier_gives_classes_and_their_probabilities(scorer: AsyncClient) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,8 +16,14 @@ from sklearn.linear_model import LinearRegression
 from modelward import Client
 from modelward.cli.commands import cli
 from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 ROWS = pd.DataFrame({"a": np.arange(120.0), "b": np.ones(120)})
+
+
+@pytest.fixture(scope="module")
+def scoring_settings() -> dict[str, object]:
+    return {"score_log": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +42,8 @@ def data(tmp_path: Path) -> str:
     return str(tmp_path / "rows.csv")
 
 
-def run(server: RunningServer, *arguments: str) -> str:
-    done = CliRunner().invoke(cli, ["score", *arguments, "--server", server.target], catch_exceptions=False)
+def run(server: RunningServer, *arguments: str, command: str = "score") -> str:
+    done = CliRunner().invoke(cli, [command, *arguments, "--server", server.target], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -59,3 +66,33 @@ def test_json_and_csv_have_every_row(scoring_server: RunningServer, model: str, 
 def test_the_highest_are_asked_for(scoring_server: RunningServer, model: str, data: str) -> None:
     found = json.loads(run(scoring_server, model, data, "--top", "2", "--format", "json"))
     assert found["rows"] == [119, 118]
+
+
+def test_what_decided_at_an_instant_is_listed_and_the_past_is_compared(
+    scoring_server: RunningServer, model: str, data: str
+) -> None:
+    first = json.loads(run(scoring_server, model, data, "--format", "json"))["request_id"]
+    between = datetime.now(UTC).isoformat()
+    second = json.loads(run(scoring_server, model, data, "--format", "json"))["request_id"]
+
+    def listed(*arguments: str) -> list[str]:
+        found = run(scoring_server, model, *arguments, "--format", "json", command="scores")
+        return [record["request_id"] for record in json.loads(found)]
+
+    eventually(lambda: second in listed())
+    assert listed("--at", between, "--limit", "1") == listed("--until", between, "--limit", "1") == [first]
+    assert listed("--since", between) == listed("--request", second) == [second]
+    assert listed("--client", "nobody") == []
+    shown = run(scoring_server, model, "--version", "1", command="scores")
+    assert f"{model}/1" in shown
+    assert first in shown
+    replayed = run(scoring_server, model, data, "--as-of", between)
+    assert "the same answer" in replayed
+    assert "unchanged" in replayed
+
+
+def test_one_end_of_a_period_is_given_once(scoring_server: RunningServer) -> None:
+    arguments = ["scores", "--at", "2026-03-02", "--until", "2026-03-02", "--server", scoring_server.target]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 2
+    assert "give --at or --until" in done.output

@@ -1,8 +1,10 @@
 """Who may let scoring record what, and what its metrics count."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from urllib.request import urlopen
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -14,15 +16,16 @@ from modelward.caller import Role
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
 from tests.support.running_server import RunningServer
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 ROWS = pd.DataFrame(np.random.default_rng(5).normal(size=(200, 2)), columns=["a", "b"])
 IDS = [str(number) for number in range(len(ROWS))]
+SHARE = 0.25
 
 
 @pytest.fixture(scope="module")
 def scoring_settings() -> dict[str, object]:
-    return {"auth": True, "metrics_port": 0}
+    return {"auth": True, "metrics_port": 0, "score_log": SHARE}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,33 @@ def test_tests_of_foreign_models_are_refused_as_those_that_do_not_exist(
                 viewer.score("spx", ROWS, ab_test=test, unit="u")
 
 
+def is_logged(request_id: str) -> bool:
+    """Return whether a call is among the share that is logged, as the documentation defines it."""
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8], "big") < SHARE * 2**64
+
+
+def test_the_log_has_its_share_of_the_calls_with_proven_names_and_each_client_sees_its_models(
+    scoring_server: RunningServer, founder: Client
+) -> None:
+    ids = [str(uuid4()) for _ in range(30)]
+    expected = {request_id for request_id in ids if is_logged(request_id)}
+    assert 0 < len(expected) < len(ids)
+    with client_of(scoring_server, "logger", Role.VIEWER) as viewer:
+        for request_id in ids:
+            found = [viewer.score(model, ROWS, request_id=request_id) for model in ("spx", "ndx")]
+            assert [one.request_id for one in found] == [request_id] * 2
+        eventually(lambda: len(viewer.list_scores(actor="logger")) >= 2 * len(expected))
+        records = list(viewer.list_scores(actor="logger"))
+        assert {(one.request_id, one.version.model) for one in records} == {
+            (request_id, model) for request_id in expected for model in ("spx", "ndx")
+        }
+        assert all(one.authenticated for one in records)
+    with client_of(scoring_server, "index", Role.VIEWER, "ndx") as restricted:
+        assert {one.version.model for one in restricted.list_scores(actor="logger")} == {"ndx"}
+        with pytest.raises(errors.ModelNotAllowed):
+            list(restricted.list_scores("spx"))
+
+
 def test_metrics_tell_the_parts_of_scoring_and_the_loaded_models(
     scoring_server: RunningServer, founder: Client
 ) -> None:
@@ -73,7 +103,8 @@ def test_metrics_tell_the_parts_of_scoring_and_the_loaded_models(
     assert told['modelward_scoring_seconds_sum{part="model"}'] > 0
     assert told["modelward_scoring_processes"] >= 1
     assert told["modelward_scoring_memory_bytes"] > 1 << 20
-    assert told['modelward_scoring_records_lost_total{kind="exposures"}'] == 0
+    for kind in ("exposures", "observations", "scores"):
+        assert told[f'modelward_scoring_records_lost_total{{kind="{kind}"}}'] == 0
 
 
 def scraped(server: RunningServer) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import urlopen
@@ -15,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from modelward import Client
+from modelward import Client, ScoreRecord
 from modelward._request_ids import new_request_id
 from modelward.errors import RequestIdReused
 from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.scoring.score_log import record_scores
 from modelward_server.settings import Settings
 from modelward_server.storage.retention import BATCH, Retention, created_at
 from modelward_server.storage.tables import RequestRow
@@ -30,7 +32,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test starts a server, and waits for its sweeps.
 
-LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "engines", "blobs")}
+LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "engines", "scores", "blobs")}
 
 
 @pytest.fixture(params=DATABASES)
@@ -200,6 +202,17 @@ def test_periods_of_engines_go_when_they_are_old_and_those_that_run_stay(
     [period] = client.list_engine_periods("spx")
     assert (period.engine, period.version) == ("runs", versions[1].ref)
     assert [status.engine for status in client.get_rollout("spx").engines] == ["runs"]
+
+
+def test_records_of_scores_go_when_they_are_old(running: RunningServer, client: Client) -> None:
+    version = client.register("spx", "README.md")
+    now = datetime.now(UTC)
+    old = ScoreRecord("old", now, "ann", True, version.ref, "", version.stage, "Score", 1, "", "")
+    with running.app.ledger.writing() as session:
+        record_scores(session, [old, replace(old, request_id="new", scored_at=now + timedelta(days=2))])
+    assert sweep(running, 1)["scores"] == 0
+    assert sweep(running, 3)["scores"] == 1
+    assert [record.request_id for record in client.list_scores("spx")] == ["new"]
 
 
 def test_lifetimes_and_what_was_swept_are_metrics(running: RunningServer) -> None:

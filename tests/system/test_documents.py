@@ -106,7 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reader(folder: Path) -> Iterator[DocumentRunner]:
-    env = {"MODELWARD_SCORING_PROCESSES": "8"}
+    env = {"MODELWARD_SCORING_PROCESSES": "8", "MODELWARD_SCORE_LOG": "1"}
     server = ServerProcess(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log", env=env)
     issue_certificates(folder)
     for name in ("protos", "buf.yaml"):

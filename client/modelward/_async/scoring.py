@@ -221,7 +221,7 @@ class AsyncScoring(AsyncConnection):
         request = pb.ListScoresRequest(
             model=model,
             version=version,
-            request_id=request_id,
+            scored_request_id=request_id,
             actor=actor,
             scored_after=time_to_proto(scored_after),
             scored_before=time_to_proto(scored_before),

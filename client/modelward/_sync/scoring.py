@@ -220,7 +220,7 @@ class Scoring(Connection):
         request = pb.ListScoresRequest(
             model=model,
             version=version,
-            request_id=request_id,
+            scored_request_id=request_id,
             actor=actor,
             scored_after=time_to_proto(scored_after),
             scored_before=time_to_proto(scored_before),

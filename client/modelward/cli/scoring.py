@@ -67,7 +67,7 @@ def score(
 @click.argument("model", default="", shell_complete=complete_models)
 @click.option("--version", type=int, default=0, metavar="NUMBER", help="Only answers of this version.")
 @click.option("--request", default="", metavar="ID", help="Only answers to the call with this request id.")
-@click.option("--actor", default="", metavar="NAME", help="Only answers to this client.")
+@click.option("--client", "caller", default="", metavar="NAME", help="Only answers to this client.")
 @click.option("--at", type=Instant(), help="Only answers at this time or before: the first is what decided then.")
 @click.option("--since", type=Instant(), help="Only answers at this time or later.")
 @click.option("--until", type=Instant(), help="Only answers before this time.")
@@ -79,7 +79,7 @@ def scores(
     model: str,
     version: int,
     request: str,
-    actor: str,
+    caller: str,
     at: datetime | None,
     since: datetime | None,
     until: datetime | None,
@@ -93,7 +93,7 @@ def scores(
         raise click.UsageError("give --at or --until")
     before = at + timedelta(microseconds=1) if at else until
     found = client.list_scores(
-        model, version=version, request_id=request, actor=actor, scored_after=since, scored_before=before
+        model, version=version, request_id=request, actor=caller, scored_after=since, scored_before=before
     )
     out.rows(
         list(islice(found, limit)),

@@ -508,7 +508,7 @@ class ListScoresRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SCORED_REQUEST_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     SCORED_AFTER_FIELD_NUMBER: _builtins.int
     SCORED_BEFORE_FIELD_NUMBER: _builtins.int
@@ -518,8 +518,8 @@ class ListScoresRequest(_message.Message):
     """Only answers of this model. Empty: all."""
     version: _builtins.int
     """Only answers of this version of the model. 0: all."""
-    request_id: _builtins.str
-    """Only answers to the call with this request id. Empty: all."""
+    scored_request_id: _builtins.str
+    """Only answers to the call with this request id. Empty: all. It is no id of this request, as `request_id` would be."""
     actor: _builtins.str
     """Only answers to this client, by its name as in `actor`. Empty: all."""
     page_size: _builtins.int
@@ -539,7 +539,7 @@ class ListScoresRequest(_message.Message):
         *,
         model: _builtins.str = ...,
         version: _builtins.int = ...,
-        request_id: _builtins.str = ...,
+        scored_request_id: _builtins.str = ...,
         actor: _builtins.str = ...,
         scored_after: _timestamp_pb2.Timestamp | None = ...,
         scored_before: _timestamp_pb2.Timestamp | None = ...,
@@ -548,7 +548,7 @@ class ListScoresRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scored_after", b"scored_after", "scored_before", b"scored_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "scored_after", b"scored_after", "scored_before", b"scored_before", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "scored_after", b"scored_after", "scored_before", b"scored_before", "scored_request_id", b"scored_request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

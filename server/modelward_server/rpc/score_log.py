@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
-from modelward._request_ids import new_request_id
 from modelward.data import Columns
 from modelward.errors import ModelwardError
 from modelward.lifecycle import ModelVersion
@@ -54,7 +54,7 @@ class ScoredCall:
         context: Context,
     ) -> ScoredCall:
         """Note a call whose versions have been chosen; it gets a request id if it has none."""
-        return cls(request_id or new_request_id(), method, columns, chosen, as_of, context, datetime.now(UTC))
+        return cls(request_id or str(uuid4()), method, columns, chosen, as_of, context, datetime.now(UTC))
 
     @property
     def rows(self) -> int:

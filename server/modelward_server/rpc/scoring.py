@@ -90,7 +90,7 @@ class ScoringServicer(ScoringServiceServicer):
     async def ListScores(self, request: pb.ListScoresRequest, context: Context) -> pb.ListScoresResponse:
         wanted = ScoreFilter(
             VersionRef(request.model, request.version),
-            request.request_id,
+            request.scored_request_id,
             request.actor,
             optional_time(request, "scored_after"),
             optional_time(request, "scored_before"),
