@@ -22,6 +22,7 @@ from modelward.shared.table_digest import table_digest
 from modelward.shared.typed_columns import to_typed
 from modelward.v1 import scoring_pb2 as pb
 from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
+from modelward_server.sandbox.answers import ModelProcessError, libraries
 from modelward_server.scoring.score_log import record_scores
 from modelward_server.storage.scoring_tables import ScoreRow
 from tests.scoring.test_records import until
@@ -343,3 +344,9 @@ async def test_a_batch_that_is_written_again_is_logged_once(scorer: AsyncClient,
     with scoring_server.app.ledger.writing() as session:
         record_scores(session, records)
     await logged(scorer, name)
+
+
+@pytest.mark.parametrize("said", [None, "numpy 2", [1], ["x" * 101], ["a\nb"], ["numpy 2"] * 51])
+def test_libraries_that_a_process_makes_up_are_refused(said: object) -> None:
+    with pytest.raises(ModelProcessError, match="named libraries"):
+        libraries(said)
