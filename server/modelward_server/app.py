@@ -311,7 +311,7 @@ class App:
         self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self.blobs, self._sources))
         self.scoring_records.begin(self.background)
         self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
-        return Scoring(pool, choice, self.scoring_records, self._scoring_metrics)
+        return Scoring(pool, choice, self.scoring_records)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

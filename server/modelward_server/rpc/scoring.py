@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,6 @@ from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.executors import Executors
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.sandbox.warm_model import LoadedModel
-from modelward_server.scoring.metrics import ScoringMetrics
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
 from modelward_server.scoring.selection import ChosenVersions
@@ -36,12 +34,11 @@ SMALL_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a server scores with: the loaded models, the choice of versions, what is recorded, and what is measured."""
+    """What a server scores with: the loaded models, the choice of versions, and what is recorded."""
 
     pool: ModelPool
     choice: VersionChoice
     records: ScoringRecords
-    metrics: ScoringMetrics
 
 
 class ScoringServicer(ScoringServiceServicer):
@@ -140,9 +137,7 @@ async def _scores(scoring: Scoring, chosen: ChosenVersions, table: _Table) -> Se
 
 
 async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> pb.VersionScores:
-    begin = time.monotonic()
     run, failed, seconds = await _predict(scoring.pool, model, table)
-    scoring.metrics.predicted(seconds, time.monotonic() - begin)
     options = table.options
     if options.observe:
         check_numeric(run)
