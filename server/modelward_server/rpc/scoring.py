@@ -129,7 +129,8 @@ class _Table:
 async def _scores(scoring: Scoring, chosen: ChosenVersions, table: _Table) -> Sequence[pb.VersionScores]:
     """Let each version predict the rows, at the same time."""
     check_observable(chosen, table.options, table.ids, table.rows)
-    scores = await asyncio.gather(*(_score(scoring, model, table) for model in chosen.models))
+    first, *others = (_score(scoring, model, table) for model in chosen.models)
+    scores = await asyncio.gather(first, *others) if others else [await first]  # One needs no task of its own.
     for one in scores:
         one.variant, one.in_test = chosen.variant, chosen.in_test
     scoring.records.expose(chosen)

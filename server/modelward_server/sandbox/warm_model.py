@@ -1,7 +1,7 @@
 """A model that is kept loaded in a sandboxed process of its own, and predicts whatever it is given."""
 
 import asyncio
-import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -44,8 +44,9 @@ class LoadedModel:
     def key(self) -> "ModelKey":
         """What one process can answer for: the same files, taken in the same way."""
         version = self.version
-        known = version.digest, self.file, str(version.format), version.signature, self.names
-        return hashlib.sha256(repr(known).encode()).hexdigest()  # A text keeps its hash, which each call needs.
+        signature = version.signature.to_dict() if version.signature else None
+        known = version.digest, self.file, str(version.format), signature, self.names
+        return json.dumps(known)  # Text, because it keeps its hash, which each call needs.
 
 
 class WarmModel:
