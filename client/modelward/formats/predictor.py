@@ -196,8 +196,10 @@ class Predictor:
 
     def _from_chosen(self, rows: Array) -> Any:
         """Return floats of the chosen columns, in order, in the form that the model takes."""
-        if not self.in_frame or self._converts_frames:
+        if not self.in_frame:
             return rows
+        if self._converts_frames:
+            return np.asfortranarray(rows)  # As pandas keeps it: sums in another order would differ in the last bits.
         import pandas as pd
 
         return pd.DataFrame(rows, columns=self._last_chosen, copy=False)

@@ -61,9 +61,7 @@ def _requests(source: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         yield source.read(of_names), source.read(of_rows)
 
 
-def _answer(
-    model: Predictor, names: bytes, content: bytes, answers: BinaryIO, memory_mb: int, before: int
-) -> None:
+def _answer(model: Predictor, names: bytes, content: bytes, answers: BinaryIO, memory_mb: int, before: int) -> None:
     try:
         rows = _rows(model, names, content)
         begin = perf_counter()
