@@ -198,8 +198,9 @@ class Predictor:
         """Return floats of the chosen columns, in order, in the form that the model takes."""
         if not self.in_frame:
             return rows
+        rows = np.asfortranarray(rows)  # As pandas keeps them: sums in another order would differ in the last bits.
         if self._converts_frames:
-            return np.asfortranarray(rows)  # As pandas keeps it: sums in another order would differ in the last bits.
+            return rows
         import pandas as pd
 
         return pd.DataFrame(rows, columns=self._last_chosen, copy=False)
