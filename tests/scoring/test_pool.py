@@ -160,14 +160,14 @@ async def test_what_enters_staging_is_loaded_by_every_server_that_scores_its_mod
     async with AsyncClient(promoting.target) as operator, AsyncClient(scoring.target) as scorer:
         name = await linear(operator, 1.0)
         await scorer.score(name, rows(0))
-        pools = promoting.app.scoring, scoring.app.scoring
-        assert pools[0] is not None
-        assert pools[1] is not None
-        before = pools[1].memory_bytes
+        idle, busy = promoting.app.scoring, scoring.app.scoring
+        assert idle is not None
+        assert busy is not None
+        before = busy.memory_bytes
         second = await operator.register(name, LinearRegression().fit(REFERENCE, 2 * REFERENCE.value))
         await operator.promote(second, to="staging")
-        await asyncio.to_thread(eventually, lambda: pools[1].memory_bytes > before)
-        assert (pools[0].processes, pools[1].processes) == (0, 2), "no call has asked the first one for the model"
+        await asyncio.to_thread(eventually, lambda: busy.memory_bytes > before)
+        assert (idle.processes, busy.processes) == (0, 2), "no call has asked the first one for the model"
     await asyncio.to_thread(scoring.stop)
     await asyncio.to_thread(promoting.stop)
 
