@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain, islice, repeat, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from modelward._coerce import as_stage
@@ -13,10 +15,14 @@ from modelward.scoring import Scores
 from modelward.shared.convert.common import ref_from_proto, stage_from_proto, stage_to_proto, time_to_proto
 from modelward.shared.convert.scoring import logged_from_proto
 from modelward.shared.convert.signature import label_from_proto
+from modelward.shared.retry import RequestStream
 from modelward.v1 import scoring_pb2 as pb
 
 if TYPE_CHECKING:
     from modelward.data import Columns
+
+MAX_IDS = 10_000
+"""Maximum number of ids of one message."""
 
 
 def options_of(
@@ -81,15 +87,60 @@ def put_rows(request: pb.ScoreRequest, columns: Columns) -> pb.ScoreRequest:
     return request
 
 
-def stream_parts(columns: Columns) -> Iterator[pb.ScoreStreamRequest]:
-    """Yield the messages of one table of a stream, each small enough to be sent."""
+class ScoreRequests(RequestStream[pb.ScoreStreamRequest]):
+    """The requests of a stream, of which those are kept that were sent and not answered."""
+
+    def __init__(self, start: pb.ScoreStreamStart, parts: Iterable[pb.ScoreStreamRequest]) -> None:
+        """Begin with a start, and go on with the parts of tables."""
+        self._start = pb.ScoreStreamRequest(start=start)
+        self._unanswered = deque[pb.ScoreStreamRequest]()
+        super().__init__(chain((self._start,), map(self._kept, parts)))
+
+    def _kept(self, part: pb.ScoreStreamRequest) -> pb.ScoreStreamRequest:
+        self._unanswered.append(part)
+        return part
+
+    def answered(self) -> None:
+        """Note that the first of the parts that wait for an answer has one."""
+        if self._unanswered:
+            self._unanswered.popleft()
+
+    def repetitions(self) -> Iterator[list[pb.ScoreStreamRequest]]:
+        """Yield shorter streams that fail as this one has, none of which sends anything while the server fails."""
+        yield [self._start]
+        yield [self._start, *islice(self._unanswered, 1)]
+
+
+def table_parts(
+    tables: Iterable[Any], names: Sequence[str] | None, ids: Iterable[Sequence[str]] | None
+) -> Iterator[pb.ScoreStreamRequest]:
+    """Yield the messages of tables, each small enough to be sent.
+
+    Raises:
+        InvalidField: there are not ids for each table, or not one for each row.
+    """
+    from modelward.data import to_columns
+
+    pairs: Iterator[tuple[Any, Any]] = zip(tables, repeat(())) if ids is None else zip_longest(tables, ids)
+    for table, of_rows in pairs:
+        if table is None or of_rows is None:
+            raise InvalidField(FieldViolation("ids", "has more or fewer entries than tables; give one for each"))
+        yield from _parts(to_columns(table, names), of_rows)
+
+
+def _parts(columns: Columns, ids: Sequence[str]) -> Iterator[pb.ScoreStreamRequest]:
+    import numpy as np
+
     from modelward.data import INLINE_BYTES, size_of, to_arrow
 
     rows = len(next(iter(columns.values())))
-    step = max(1, rows * INLINE_BYTES // max(size_of(columns), 1))
+    if len(ids) not in {0, rows}:
+        raise InvalidField(FieldViolation("ids", f"has {len(ids)} for a table of {rows} rows; give one for each row"))
+    size = size_of({**columns, "": np.array(ids, object)})
+    step = min(max(1, rows * INLINE_BYTES // max(size, 1)), MAX_IDS if ids else rows)
     for start in range(0, rows, step):
         part = {name: values[start : start + step] for name, values in columns.items()}
-        yield pb.ScoreStreamRequest(arrow_ipc=b"".join(to_arrow(part)))
+        yield pb.ScoreStreamRequest(arrow_ipc=b"".join(to_arrow(part)), ids=ids[start : start + step])
 
 
 def scores_of(answer: pb.ScoreResponse | pb.ScoreStreamResponse) -> tuple[Scores, ...]:

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,11 +109,20 @@ def _named(data: Any, names: Sequence[str] | None, field: str) -> Iterator[tuple
     elif hasattr(data, "column_names"):  # An Arrow table.
         yield from ((name, data.column(i)) for i, name in enumerate(data.column_names))
     elif hasattr(data, "columns"):  # A pandas or polars frame.
-        _check_names([str(name) for name in data.columns], field)
-        yield from ((str(name), data[name]) for name in data.columns)
+        names = [str(name) for name in data.columns]
+        _check_names(names, field)
+        yield from zip(names, _frame_columns(data), strict=True)
     else:
         as_it_is = hasattr(data, "__array__")
         yield from _array_columns(np.asarray(data) if as_it_is else _rows(data, field), names, field)
+
+
+def _frame_columns(frame: Any) -> Iterable[Any]:
+    """Return the columns of a frame; all floats as parts of one matrix, since pandas takes long to make a series."""
+    if type(frame).__module__.startswith("pandas") and all(dtype == np.float64 for dtype in frame.dtypes):
+        columns: NDArray[np.float64] = frame.to_numpy().T
+        return columns
+    return (frame[name] for name in frame.columns)
 
 
 def _check_is_here(data: Any, field: str) -> None:

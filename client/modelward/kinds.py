@@ -126,6 +126,8 @@ def to_column(values: Any, field: str) -> Column:
     if isinstance(array, np.ma.MaskedArray):
         mask = np.ma.getmaskarray(array)
         return with_missing(to_column(np.ma.getdata(array)[~mask], field), mask)
+    if array is values and array.dtype.kind not in "OUT":
+        return _from_typed(array, field)
     declared = str(getattr(values, "dtype", "")).lower()
     if array.dtype.kind in "OUT" or declared == "null":  # polars returns floats for a column without a type.
         return _from_objects(array, field, _empty_of(declared))

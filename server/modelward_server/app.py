@@ -62,6 +62,7 @@ from modelward_server.rpc.score_log import ScoreLog
 from modelward_server.rpc.scored_rows import ScoredRowsMonitor
 from modelward_server.rpc.scoring import Scoring, ScoringServicer
 from modelward_server.rpc.scoring_records import ScoringRecords
+from modelward_server.rpc.scoring_warming import WarmingTask
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.background import Background, in_own_thread
@@ -268,6 +269,8 @@ class App:
         self._watches = watches
         self.background.start("feed", watches.broadcaster.run)
         self.background.start("engine-feed", watches.engine_broadcaster.run)
+        if self._warming:
+            self.background.start("scoring-warming", WarmingTask(watches, self._warming).run)
         registry = MlflowRegistry(self._settings.tracking_uri)
         servicer = LifecycleServicer(
             *(self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads),
@@ -298,6 +301,7 @@ class App:
         settings = self._settings
         size = settings.scoring_processes, settings.scoring_memory_mb * MIB
         self.scoring = ModelPool(limits, self.blobs.verified, *size) if settings.scoring_processes else None
+        self._warming: Warming | None = None
         self._prepare: Callable[[VersionRef], Awaitable[None]] | None = None
         choice = VersionChoice(self._unit_of_work, self.scoring, allow_pickle=settings.allow_pickle)
         scoring = self._begin_scoring(self.scoring, choice) if self.scoring else None
@@ -306,14 +310,14 @@ class App:
         add_GRPCInferenceServiceServicer_to_server(inference, self._server)
 
     def _begin_scoring(self, pool: ModelPool, choice: VersionChoice) -> Scoring:
-        allow_pickle = self._settings.allow_pickle
-        self._prepare = Warming(self._unit_of_work, pool, allow_pickle=allow_pickle).before_production
+        self._warming = Warming(self._unit_of_work, pool, allow_pickle=self._settings.allow_pickle)
+        self._prepare = self._warming.load
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
         self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self.blobs, self._sources))
         self.scoring_records.begin(self.background)
         self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
         log = ScoreLog(self._settings.score_log, self.scoring_records, self._unit_of_work, self.executors)
-        return Scoring(pool, choice, self.scoring_records, self._scoring_metrics, log)
+        return Scoring(pool, choice, self.scoring_records, log)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -11,11 +11,18 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from modelward.errors import InvalidField
-from modelward.formats.predictor import Predictor
+from modelward.formats.predictor import Predictor, estimator_predictor
 from tests.support.booster_models import store
-from tests.support.format_models import FRAME, MODELS
+from tests.support.format_models import FRAME, MODELS, TARGET
 
 LIVE = FRAME[:50] + 0.25
 LIVE.loc[3, "momentum"] = np.nan
@@ -36,6 +43,21 @@ TABLES: dict[str, Callable[[pd.DataFrame], Any]] = {
     "array of objects": lambda frame: frame.to_numpy().astype(object),
     "list of rows": lambda frame: frame.to_numpy().tolist(),
 }
+
+
+ESTIMATORS: dict[str, Any] = {
+    "linear": LinearRegression(),
+    "forest": RandomForestRegressor(5, random_state=1),
+    "boosting": HistGradientBoostingRegressor(max_iter=5),
+    "neighbors": KNeighborsRegressor(),
+    "pipeline": make_pipeline(StandardScaler(), Ridge()),
+    "columns by name": make_pipeline(ColumnTransformer([("one", StandardScaler(), ["vix"])]), Ridge()),
+    "a function": make_pipeline(FunctionTransformer(lambda frame: frame[["vix"]]), Ridge()),
+    "frames between steps": make_pipeline(StandardScaler().set_output(transform="pandas"), Ridge()),
+    "boosting of categories": HistGradientBoostingRegressor(max_iter=5, categorical_features=["vix"]),
+    "search": GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2),
+}
+NEEDS_FRAMES = list(ESTIMATORS.values())[5:]
 
 
 @cache
@@ -71,3 +93,13 @@ def test_a_missing_column_is_named(kind: str, make: Callable[[Any], Any]) -> Non
 def test_an_array_of_another_width_is_refused(kind: str) -> None:
     with pytest.raises(InvalidField, match="has 3 columns, but the model takes 2"):
         predictor(kind).predict(np.zeros((4, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")  # scikit-learn's, of arrays.
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_a_matrix_with_names_is_predicted_bit_for_bit_as_the_frame(estimator: Any) -> None:
+    model = estimator_predictor(estimator.fit(FRAME[:200], TARGET[:200]), None)
+    rows = model.from_matrix(np.ascontiguousarray(LIVE.dropna()[["vix", "momentum"]].to_numpy()), ["vix", "momentum"])
+    expected = estimator.predict(LIVE.dropna()[["momentum", "vix"]])
+    np.testing.assert_array_equal(model.outputs(rows).predicted, expected)
+    assert isinstance(rows, np.ndarray) == (estimator not in NEEDS_FRAMES)

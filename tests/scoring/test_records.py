@@ -122,6 +122,47 @@ async def test_scored_rows_are_live_data_and_their_labels_join_the_predictions(s
     assert period.metrics["mae"] == pytest.approx(0.0, abs=1e-9)
 
 
+async def test_each_of_several_versions_and_tables_is_observed(scorer: AsyncClient) -> None:
+    name = await registered(scorer, NUMBER, OTHER)
+    ids = [f"{name}-{number}" for number in range(len(ROWS))]
+    await scorer.score_versions(name, ROWS.iloc[:100], [1, 2], observe=True, ids=ids[:100])
+    tables = [ROWS.iloc[start : start + 100] for start in (100, 200, 300)]
+    of_rows = (ids[start : start + 100] for start in (100, 200, 300))
+    await collect(scorer.score_stream(name, tables, version=2, observe=True, ids=of_rows))
+
+    async def recorded() -> bool:
+        one = await scorer.record_outcomes(f"{name}/1", ids[:100], labels=ROWS.a.to_numpy()[:100])
+        two = await scorer.record_outcomes(f"{name}/2", ids, labels=ROWS.a.to_numpy())
+        return (one.waiting, two.waiting) == (0, 0)
+
+    await until(recorded)
+
+
+async def test_a_large_table_of_a_stream_is_observed_in_parts(scorer: AsyncClient) -> None:
+    name = await registered(scorer, NUMBER)
+    many = pd.DataFrame(RNG.normal(size=(12_000, 2)), columns=["a", "b"])
+    ids = [f"{name}-{number}" for number in range(len(many))]
+    parts = await collect(scorer.score_stream(name, [many], observe=True, ids=[ids]))
+    assert [len(part.predictions) for part in parts] == [10_000, 2_000], "a message has 10,000 ids at most"
+
+    async def recorded() -> bool:
+        found = await scorer.record_outcomes(f"{name}/1", ids[9_990:10_010], labels=many.a.to_numpy()[9_990:10_010])
+        return found.waiting == 0
+
+    await until(recorded)
+
+
+async def test_a_stream_has_ids_for_each_table_and_row(scorer: AsyncClient) -> None:
+    name = await registered(scorer, NUMBER)
+    for given, wrong in (([["1"]], "more or fewer entries than tables"), ([["1"], ["2"], ["3"]], "more or fewer")):
+        with pytest.raises(errors.InvalidField, match=f"ids: has {wrong}"):
+            await collect(scorer.score_stream(name, [ROWS.iloc[:1]] * 2, observe=True, ids=given))
+    with pytest.raises(errors.InvalidField, match="ids: has 3 for a table of 2 rows"):
+        await collect(scorer.score_stream(name, [ROWS.iloc[:2]], observe=True, ids=[["1", "2", "3"]]))
+    with pytest.raises(errors.InvalidField, match="ids: are given without observe"):
+        await collect(scorer.score_stream(name, [ROWS.iloc[:1]], ids=[["1"]]))
+
+
 async def test_classes_that_are_numbers_are_recorded_with_their_probability(scorer: AsyncClient) -> None:
     name = await registered(scorer, SIGN)
     ids = [f"{name}-{number}" for number in range(50)]

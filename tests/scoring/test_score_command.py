@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from sklearn.linear_model import LinearRegression
 
 from modelward import Client
+from modelward.assignment import assign
 from modelward.cli.commands import cli
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
@@ -61,6 +62,18 @@ def test_json_and_csv_have_every_row(scoring_server: RunningServer, model: str, 
     rows = list(csv.DictReader(io.StringIO(run(scoring_server, model, data, "--format", "csv"))))
     assert [int(row["row"]) for row in rows] == list(range(120))
     np.testing.assert_allclose([float(row["prediction"]) for row in rows], 2 * ROWS.a, atol=1e-9)
+
+
+def test_an_ab_test_chooses_the_version_of_a_unit(scoring_server: RunningServer, model: str, data: str) -> None:
+    with Client(scoring_server.target) as client:
+        client.register(model, LinearRegression().fit(ROWS, ROWS.a), reference=ROWS)
+        test = client.create_ab_test(
+            f"{model}-exits", {"champion": f"{model}/1", "challenger": f"{model}/2"}, primary_metric="pnl_bps"
+        )
+    variant = assign(test, "account-7").variant
+    shown = run(scoring_server, model, data, "--ab-test", test.test, "--unit", "account-7")
+    assert variant.name in shown
+    assert str(variant.version) in shown
 
 
 def test_the_highest_are_asked_for(scoring_server: RunningServer, model: str, data: str) -> None:

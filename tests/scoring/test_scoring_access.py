@@ -97,7 +97,7 @@ def test_metrics_tell_the_parts_of_scoring_and_the_loaded_models(
     for _ in range(3):
         founder.score("spx", ROWS)
     told = scraped(scoring_server)
-    for part in ("model", "pool"):
+    for part in ("queue", "transport", "model"):
         name = f'modelward_scoring_seconds_count{{part="{part}"}}'
         assert told[name] == before.get(name, 0) + 3
     assert told['modelward_scoring_seconds_sum{part="model"}'] > 0

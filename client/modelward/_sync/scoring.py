@@ -5,15 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from modelward._scoring import as_iterable, options_of, put_rows, scores_of, select, stream_parts
+from modelward._scoring import ScoreRequests, as_iterable, options_of, put_rows, scores_of, select, table_parts
 from modelward._sync.connection import Connection
-from modelward.errors import UnexpectedError
+from modelward.errors import ModelwardError, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.paging import Pager
 from modelward.scoring import ScoreRecord, Scores
 from modelward.shared.convert.common import time_to_proto
 from modelward.shared.convert.scoring import score_record_from_proto
-from modelward.shared.retry import CALL_ERRORS, RequestStream
+from modelward.shared.retry import CALL_ERRORS, STATUS_LOST
 from modelward.v1 import scoring_pb2 as pb
 
 PAGE_SIZE = 200
@@ -99,6 +99,8 @@ class Scoring(Connection):
         names: Sequence[str] | None = None,
         top_k: int = 0,
         row_errors: bool = False,
+        observe: bool = False,
+        ids: Sequence[str] = (),
         request_id: str = "",
         timeout: float | None = None,
     ) -> list[Scores]:
@@ -112,6 +114,8 @@ class Scoring(Connection):
             names: the columns of an array; `x0`, `x1`, ... by default.
             top_k: only so many rows of each version, those with the highest scores, as for `score`.
             row_errors: tell the rows for which a model fails, as for `score`.
+            observe: monitor the rows and record the predictions, of each of the versions, as for `score`.
+            ids: with `observe`, the id of each row's prediction.
             request_id: a UUID of the caller's own, by which the log of scores tells of the call; a new one by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
@@ -123,13 +127,16 @@ class Scoring(Connection):
             ModelNotFound, VersionNotFound: it does not exist.
             NothingResolved: no version holds that stage or alias.
             ModelHalted: the model is halted.
-            InvalidField: a column that the model takes is missing, or a model has no score to rank by.
+            InvalidField: a column that the model takes is missing, a model has no score to rank by, or a version has no
+                reference with which rows could be observed.
             ModelFailed: the model raised, crashed or exceeded a limit.
+            RoleTooLow: only trainers may observe.
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
         """
-        options = options_of(versions, as_of, top_k, row_errors)
-        return self._score(pb.ScoreRequest(model=model, options=options, request_id=request_id), data, names, timeout)
+        options = options_of(versions, as_of, top_k, row_errors, observe=observe)
+        request = pb.ScoreRequest(model=model, options=options, ids=ids, request_id=request_id)
+        return self._score(request, data, names, timeout)
 
     def score_stream(
         self,
@@ -144,6 +151,8 @@ class Scoring(Connection):
         row_errors: bool = False,
         ab_test: str = "",
         unit: str = "",
+        observe: bool = False,
+        ids: Iterable[Sequence[str]] | None = None,
         timeout: float | None = None,
     ) -> Iterator[Scores]:
         """Predict tables one after the other with one version, which is chosen once.
@@ -160,6 +169,8 @@ class Scoring(Connection):
             row_errors: tell the rows for which the model fails, as for `score`.
             ab_test: the A/B test that chooses the version, as for `score`.
             unit: with `ab_test`, the unit.
+            observe: monitor the rows and record the predictions, as for `score`.
+            ids: with `observe`, for each table the ids of its rows' predictions.
             timeout: seconds for the whole stream; no limit by default.
 
         Yields:
@@ -169,25 +180,39 @@ class Scoring(Connection):
             ModelNotFound, VersionNotFound: it does not exist.
             NothingResolved: no version holds that stage or alias.
             ModelHalted: the model is halted.
-            InvalidField: a column that the model takes is missing, or the A/B test is about another model.
+            InvalidField: a column that the model takes is missing, the A/B test is about another model, there is not
+                one id for each row, or the version has no reference with which rows could be observed.
             ModelFailed: the model raised, crashed or exceeded a limit.
+            RoleTooLow: only trainers may observe.
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
             AbTestNotFound: there is no such A/B test.
         """
-        options = options_of((), as_of, 0, row_errors, ab_test, unit)
+        options = options_of((), as_of, 0, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
         self._check_open()
-        outgoing = RequestStream(_requests(model, options, as_iterable(tables, "tables"), names))
+        parts = table_parts(as_iterable(tables, "tables"), names, ids)
+        outgoing = ScoreRequests(pb.ScoreStreamStart(model=model, options=options), parts)
         call = self._scoring.ScoreStream(outgoing, timeout=timeout, metadata=self._metadata)
         try:
             for answer in call:
+                outgoing.answered()
                 for one in scores_of(self._read(answer)):
                     yield one
         except CALL_ERRORS as error:
-            raise outgoing.failure or self._failure(error) from None
+            raise outgoing.failure or self._cause(self._failure(error), outgoing) from None
         finally:
             call.cancel()
+
+    def _cause(self, failure: ModelwardError, sent: ScoreRequests) -> ModelwardError:
+        """Return why a stream has failed; where its status was lost, by beginning it again where it failed."""
+        try:
+            for requests in sent.repetitions() if failure.message == STATUS_LOST else ():
+                for _ in self._scoring.ScoreStream(iter(requests), timeout=self._timeout, metadata=self._metadata):
+                    pass
+        except CALL_ERRORS as error:
+            return self._failure(error)
+        return failure
 
     def list_scores(
         self,
@@ -235,13 +260,3 @@ class Scoring(Connection):
 
         answer = self._call(self._scoring.Score, put_rows(request, to_columns(data, names)), timeout)
         return list(scores_of(answer))
-
-
-def _requests(
-    model: str, options: pb.ScoringOptions, tables: Iterable[Any], names: Sequence[str] | None
-) -> Iterator[pb.ScoreStreamRequest]:
-    from modelward.data import to_columns
-
-    yield pb.ScoreStreamRequest(start=pb.ScoreStreamStart(model=model, options=options))
-    for table in tables:
-        yield from stream_parts(to_columns(table, names))

@@ -35,6 +35,8 @@ SHOWN = 100
     "--top", type=click.IntRange(1), default=None, metavar="ROWS", help="Only the rows with the highest scores."
 )
 @click.option("--row-errors", is_flag=True, help="List rows for which the model fails, and answer the others.")
+@click.option("--ab-test", default="", metavar="NAME", help="The A/B test that chooses the version, by --unit.")
+@click.option("--unit", default="", help="With --ab-test: the unit, such as an account.")
 @remote
 def score(
     client: Client,
@@ -46,6 +48,8 @@ def score(
     as_of: datetime | None,
     top: int | None,
     row_errors: bool,
+    ab_test: str,
+    unit: str,
 ) -> None:
     """Predict rows with the version in production.
 
@@ -59,6 +63,8 @@ def score(
         as_of=as_of,
         top_k=top or 0,
         row_errors=row_errors,
+        ab_test=ab_test,
+        unit=unit,
     )
     _show(out, found)
 
@@ -107,6 +113,8 @@ def scores(
 def _show(out: Output, found: Scores) -> None:
     facts: dict[str, object] = {"version": f"{found.version}, {found.stage}", "digest": found.digest[:12]}
     facts |= {"request": found.request_id, **_then(found.logged)}
+    if found.variant:
+        facts["variant"] = found.variant if found.in_test else f"{found.variant}, not in the test"
     if found.ties:
         facts["ties"] = f"{found.ties:,} further rows have the last score"
     facts |= {f"row {row}": why for row, why in sorted(found.failed.items())[:10]}

@@ -110,6 +110,11 @@ class BoosterPredictor(Predictor):
             raise InvalidField(FieldViolation("data", f"column {text[0]!r} holds text, but the model takes numbers"))
         return super().from_columns(coded)
 
+    def _from_chosen(self, rows: Array) -> Any:
+        if not self._categories:
+            return super()._from_chosen(rows)
+        return self.from_columns(dict(zip(self._last_chosen, rows.T, strict=True)))
+
     def _coded(self, columns: Iterable[Array]) -> Iterable[Array]:
         for i, column in enumerate(columns):
             codes = self._categories.get(i)

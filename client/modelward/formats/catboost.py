@@ -161,6 +161,11 @@ class CatboostPredictor(Predictor):
             return rows
         return self.from_columns(dict(zip(self._own_names, rows.T, strict=True)))
 
+    def _from_chosen(self, rows: Array) -> Any:
+        if not self._categories:
+            return super()._from_chosen(rows)
+        return self.from_columns(dict(zip(self._last_chosen, rows.T, strict=True)))
+
     def from_columns(self, columns: Mapping[str, Array]) -> Any:
         """Return columns in order as a matrix or, with categories, as a data frame of pandas.
 

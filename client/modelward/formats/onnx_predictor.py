@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward.errors import InvalidField
 from modelward.formats.onnx_graph import FEATURE_NAMES, OnnxGraph
 from modelward.formats.onnx_inputs import OnnxInput, OnnxRows, check_inputs
 from modelward.formats.onnx_outputs import OnnxOutputs, choose_outputs
@@ -102,7 +103,7 @@ class OnnxPredictor(Predictor):
         rows: OnnxRows = super().prepare(table)
         return OnnxRows(self._from_matrix(rows)) if isinstance(rows, np.ndarray) else rows
 
-    def from_columns(self, columns: Mapping[str, NDArray[Any]]) -> Any:
+    def from_columns(self, columns: Mapping[str, NDArray[Any]]) -> OnnxRows:
         """Return columns in order as the model's inputs."""
         inputs = self._model.inputs
         if len(inputs) == 1:
@@ -110,6 +111,12 @@ class OnnxPredictor(Predictor):
         return OnnxRows(
             {one.name: one.filled({name: columns[name]}) for one, name in zip(inputs, columns, strict=True)}
         )
+
+    def _from_chosen(self, rows: NDArray[Any]) -> OnnxRows:
+        try:
+            return OnnxRows(self._from_matrix(rows))
+        except InvalidField:  # The same with columns, whose error has the name of one.
+            return self.from_columns(dict(zip(self._last_chosen, rows.T, strict=True)))
 
     def _matrix(self, frame: Any) -> Any:
         """Return a frame's columns; integers are not converted to floats, which could not hold them all."""

@@ -1,12 +1,14 @@
 """One object for a loaded model of any format: it finds columns by name, and predicts classes or numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelward.errors import FieldViolation, InvalidField
+from modelward.formats.frame_conversion import converts_frames
 from modelward.formats.outputs import Outputs, labels, numbers, positions
 from modelward.shared.signature_check import check_columns
 from modelward.signature import ClassLabel, Signature
@@ -190,14 +192,22 @@ class Predictor:
             chosen = self._choose(names)
             self._places = [names.index(name) for name in chosen]
             self._last_chosen, self._last_names = list(chosen), list(names)
-        rows = matrix[:, self._places]
-        if type(self).from_columns is not Predictor.from_columns:
-            return self.from_columns({name: rows[:, i] for i, name in enumerate(self._last_chosen)})
+        return self._from_chosen(matrix if self._places == list(range(len(names))) else matrix.take(self._places, 1))
+
+    def _from_chosen(self, rows: Array) -> Any:
+        """Return floats of the chosen columns, in order, in the form that the model takes."""
         if not self.in_frame:
+            return rows
+        rows = np.asfortranarray(rows)  # As pandas keeps them: sums in another order would differ in the last bits.
+        if self._converts_frames:
             return rows
         import pandas as pd
 
         return pd.DataFrame(rows, columns=self._last_chosen, copy=False)
+
+    @cached_property
+    def _converts_frames(self) -> bool:
+        return converts_frames(self.raw)
 
     def _matrix(self, frame: Any) -> Any:
         kinds = {dtype.kind for dtype in frame.dtypes}

@@ -54,6 +54,7 @@ SEND_SMALLER = (
 """The fix for a message that is too large."""
 LOST_STATUS = "Internal error from Core"
 """The message of grpc.aio when a write meets the end of its call, losing the server's status (grpc issue 36066)."""
+STATUS_LOST = "the call ended while data were being sent, and its status was lost"
 TOO_LARGE = re.compile(r"message larger than max \((\d{1,19}) vs\. (\d{1,19})\)")
 """The message of gRPC itself when it rejects a message before the server sees it."""
 FIRST_PAUSE_SECONDS = 0.01
@@ -318,7 +319,7 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
     message = call.details() or code.name
     if code is grpc.StatusCode.INTERNAL and message == LOST_STATUS:
         # Another attempt will show the cause.
-        return Unavailable("the call ended while data were being sent, and its status was lost")
+        return Unavailable(STATUS_LOST)
     if code is grpc.StatusCode.CANCELLED and info is None:
         # A caller that cancels itself sees no error.
         return Unavailable("the server ended the call, as it does during shutdown")

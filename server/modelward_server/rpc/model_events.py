@@ -97,7 +97,7 @@ class ModelWatches:
         self.broadcaster.close()
         self.engine_broadcaster.close()
 
-    async def watch(self, request: pb.WatchModelsRequest) -> AsyncIterator[pb.WatchModelsResponse]:
+    async def watch(self, request: pb.WatchModelsRequest) -> AsyncGenerator[pb.WatchModelsResponse, None]:
         """Yield every change in order: after a resume token, or first the current state and then the changes.
 
         Raises:

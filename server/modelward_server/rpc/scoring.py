@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +26,6 @@ from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.sandbox.warm_model import LoadedModel
-from modelward_server.scoring.metrics import ScoringMetrics
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
 from modelward_server.scoring.score_log import ScoreFilter, list_scores
@@ -36,12 +34,11 @@ from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a server scores with: the loaded models, the choice of versions, what is recorded, and what is measured."""
+    """What a server scores with: the loaded models, the choice of versions, and what is recorded."""
 
     pool: ModelPool
     choice: VersionChoice
     records: ScoringRecords
-    metrics: ScoringMetrics
     log: ScoreLog
 
 
@@ -149,7 +146,8 @@ async def _scores(scoring: Scoring, table: _Table) -> Sequence[pb.VersionScores]
     """Let each version predict the rows, at the same time."""
     call, chosen = table.call, table.call.chosen
     check_observable(chosen, table.options, table.ids, call.rows)
-    answers = await asyncio.gather(*(_score(scoring, model, table) for model in chosen.models))
+    first, *others = (_score(scoring, model, table) for model in chosen.models)
+    answers = await asyncio.gather(first, *others) if others else [await first]  # One needs no task of its own.
     runs = [(model.version, run) for model, (_, run) in zip(chosen.models, answers, strict=True)]
     compared = await scoring.log.answered(call, runs)
     for (one, _), logged in zip(answers, compared, strict=True):
@@ -161,10 +159,8 @@ async def _scores(scoring: Scoring, table: _Table) -> Sequence[pb.VersionScores]
 
 
 async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[pb.VersionScores, Run]:
-    begin = time.monotonic()
     async with scoring.log.logging_failure(table.call, model.version):
         run, failed, seconds = await _predict(scoring.pool, model, table)
-    scoring.metrics.predicted(seconds, time.monotonic() - begin)
     options = table.options
     if options.observe:
         check_numeric(run)

@@ -36,6 +36,7 @@ from modelward_server.sandbox.level import level
 from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
 from modelward_server.sandbox.scratch import job_folder, next_user, share
 
+KINDS = tuple(ModelKind)
 MAX_PREDICTION = 1e150
 """Numbers beyond it have no finite square, so no error could be computed."""
 
@@ -187,7 +188,7 @@ async def read_predictions(
     """
     if "wrong_data" in answer:
         raise InvalidField(FieldViolation(field, f"{failure_text(answer['wrong_data'])} ({version})"))
-    kind = next((kind for kind in ModelKind if kind == answer.get("kind")), None)
+    kind = next((kind for kind in KINDS if kind == answer.get("kind")), None)
     if kind is None:
         raise ModelProcessError(failure_text(answer.get("failure")))
     known = classes(answer.get("classes"))

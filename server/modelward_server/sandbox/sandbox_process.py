@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 END_SECONDS = 10
 START_SECONDS = 60
+SENT_BYTES = 4 << 20
+"""Rows to predict that may be on their way to a process, as far as the kernel allows: all of most requests."""
 STARTS = 2
 """Attempts to start a process: the fork server may have been killed since the last one."""
 
@@ -40,6 +42,7 @@ class ForkServer:
         """Request a process; return the socket of its supervisor, and the one over which it answers."""
         pairs = socket.socketpair(), socket.socketpair()
         ours, theirs = zip(*pairs, strict=True)
+        ours[1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT_BYTES)
         request = json.dumps({"program": program, "folder": str(folder)}).encode()
         with theirs[0], theirs[1], self._lock:
             descriptors = [end.fileno() for end in theirs]

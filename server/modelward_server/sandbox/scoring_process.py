@@ -1,16 +1,18 @@
 """The process in which one model is kept loaded; forked by the fork server, and confined before this module runs.
 
 It loads the model as `model_process` does, predicts the rows of its reference to warm up, and reports that it is ready.
-Then it answers each request, a line of `{"bytes": ...}` and so many bytes, with a line of JSON and the bytes of the
-arrays whose shapes are in it. The bytes are a matrix of float64, row after row, where the line has the `names` of its
-columns, and otherwise an Arrow stream. It ends when its standard input closes.
+Then it answers each request with a line of JSON and the bytes of the arrays whose shapes are in it. A request is
+`HEADER`, the names of its columns as JSON, and its rows: a matrix of float64, row after row, or without names an Arrow
+stream. It ends when its standard input closes.
 """
 
 import gc
 import json
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from platform import python_version
 from time import perf_counter
@@ -25,6 +27,10 @@ from modelward.formats import formats
 from modelward.formats.outputs import Outputs
 from modelward.formats.predictor import Predictor
 from modelward_server.sandbox.model_process import WrongDataError, failure_of, load_model, load_table
+from modelward_server.sandbox.score_request import HEADER
+
+NAMELESS = "X does not have valid feature names"
+"""The warning of scikit-learn for a matrix, whose columns are chosen by name before it is made."""
 
 LIBRARIES = {
     "catboost": "catboost",
@@ -43,6 +49,7 @@ LIBRARIES = {
 def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
     """Keep the model in the folder loaded, and predict with it."""
     before = _peak_bytes()
+    warnings.filterwarnings("ignore", NAMELESS)
     try:
         model = load_model(job, folder)
         _warm_up(model, folder)
@@ -52,8 +59,8 @@ def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
     gc.freeze()
     known = {"ready": True, "libraries": _libraries(job["format"])}
     _write(answers, {**known, "memory_bytes": max(_peak_bytes() - before, 1)})
-    for request, content in _requests(sys.stdin.buffer):
-        _answer(model, request, content, answers, job["memory_mb"], before)
+    for names, content in _requests(sys.stdin.buffer):
+        _answer(model, names, content, answers, job["memory_mb"], before)
 
 
 def _warm_up(model: Predictor, folder: Path) -> None:
@@ -72,17 +79,15 @@ def _libraries(format_: str) -> list[str]:
     return [f"Python {python_version()}", *(f"{name} {loaded[name]}" for name in sorted(loaded) if loaded[name])]
 
 
-def _requests(source: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
-    while line := source.readline():
-        request = json.loads(line)
-        yield request, source.read(request["bytes"])
+def _requests(source: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    while header := source.read(HEADER.size):
+        of_names, of_rows = HEADER.unpack(header)
+        yield source.read(of_names), source.read(of_rows)
 
 
-def _answer(
-    model: Predictor, request: Mapping[str, Any], content: bytes, answers: BinaryIO, memory_mb: int, before: int
-) -> None:
+def _answer(model: Predictor, names: bytes, content: bytes, answers: BinaryIO, memory_mb: int, before: int) -> None:
     try:
-        rows = _rows(model, request.get("names"), content)
+        rows = _rows(model, names, content)
         begin = perf_counter()
         outputs = model.outputs(rows)
         seconds = perf_counter() - begin
@@ -97,14 +102,22 @@ def _answer(
     _write(answers, {**known, **used, "shapes": shapes}, *arrays.values())
 
 
-def _rows(model: Predictor, names: Sequence[str] | None, content: bytes) -> Any:
+def _rows(model: Predictor, names: bytes, content: bytes) -> Any:
     try:
-        if names is not None:
-            return model.from_matrix(np.frombuffer(content).reshape(-1, len(names)), names)
+        if names:
+            columns = _names(names)
+            return model.from_matrix(np.frombuffer(content).reshape(-1, len(columns)), columns)
         with pa.ipc.open_stream(content) as reader:
             return model.prepare(reader.read_all())
     except InvalidField as error:
         raise WrongDataError("; ".join(violation.description for violation in error.violations)) from None
+
+
+@lru_cache(1)
+def _names(encoded: bytes) -> list[str]:
+    """Return the names of columns, which are mostly those of the request before."""
+    names: list[str] = json.loads(encoded)
+    return names
 
 
 def _arrays(outputs: Outputs) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,28 +1,27 @@
 """A model that is kept loaded in a sandboxed process of its own, and predicts whatever it is given."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from modelward.data import Columns, to_arrow
+from modelward.data import Columns
 from modelward.errors import InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
-from modelward.signature import Signature
 from modelward_server.sandbox.answers import ModelProcessError, failure_text, libraries, numbers, seconds
 from modelward_server.sandbox.sandbox import Limits, Run, read_predictions, write_job
 from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
+from modelward_server.sandbox.score_request import encoded
 from modelward_server.sandbox.scratch import job_folder
 
 LIFETIME_SECONDS = 10_000_000.0
 """The processor time of such a process is limited to that of all cores for so long; then another one is started."""
 
 
-ModelKey = tuple[str, str, str, Signature | None, tuple[str, ...]]
+ModelKey = str
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,9 @@ class LoadedModel:
     def key(self) -> "ModelKey":
         """What one process can answer for: the same files, taken in the same way."""
         version = self.version
-        return version.digest, self.file, str(version.format), version.signature, self.names
+        signature = version.signature.to_dict() if version.signature else None
+        known = version.digest, self.file, str(version.format), signature, self.names
+        return json.dumps(known)  # Text, because it keeps its hash, which each call needs.
 
 
 class WarmModel:
@@ -104,10 +105,9 @@ class WarmModel:
             ModelFailed: the model raised; or it crashed, was too slow or gave an invalid answer, and has ended.
         """
         rows = len(next(iter(columns.values())))
-        request, content = _encoded(columns)
+        request = encoded(columns)
         async with self._ending_on_failure(seconds_left):
-            self._process.send({**request, "bytes": len(content)})
-            self._process.writer.write(content)
+            self._process.writer.write(request)
             await self._process.writer.drain()
             answer = await self._process.answer()
             if "failure" in answer:  # The model raised, and can go on.
@@ -146,10 +146,3 @@ class WarmModel:
     def failed(self, why: str) -> ModelFailed:
         """Return the error of a call."""
         return ModelFailed(f"{self.version} {why}", model=self.version.model, version=self.version.version)
-
-
-def _encoded(columns: Columns) -> tuple[dict[str, object], bytes]:
-    """Return rows as the process takes them: floats as one matrix with the names, others as an Arrow stream."""
-    if all(values.dtype == np.float64 for values in columns.values()):
-        return {"names": list(columns)}, np.column_stack(list(columns.values())).tobytes()
-    return {}, b"".join(to_arrow(columns))

@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from modelward.errors import LimitReached, ModelwardError
 from modelward.lifecycle import ModelVersion
 from modelward_server.sandbox.sandbox import Limits, Run
 from modelward_server.sandbox.warm_model import LoadedModel, ModelKey, WarmModel
+from modelward_server.scoring.part_times import PartTimes
 
 MAX_PER_MODEL = os.cpu_count() or 1
 """Maximum number of processes of one model: each has one thread."""
@@ -105,11 +106,12 @@ class ModelPool:
         self._file_of = file_of
         self._max_processes = processes
         self._max_bytes = memory_bytes
-        self._slots: OrderedDict[ModelKey, _Slot] = OrderedDict()
+        self._slots: dict[ModelKey, _Slot] = {}
         self._in_production: dict[str, ModelKey] = {}
         self._memory: dict[WarmModel, int] = {}
         self._room = asyncio.Lock()
         self._work: set[asyncio.Task[object]] = set()
+        self.times = PartTimes()
 
     async def predict(
         self, model: LoadedModel, columns: Columns, field: str, seconds: float | None
@@ -128,10 +130,12 @@ class ModelPool:
             LimitReached: too many calls wait, its time would not suffice, or there is no room for the model.
             InvalidField, ModelFailed: see `WarmModel.predict`.
         """
+        begin = time.monotonic()
         slot = self._slot(model)
         _check_waiting(slot, seconds)
         process = await self._next_process(slot)
-        return await self._to_its_end(self._predict(slot, process, columns, field, seconds))
+        queued = time.monotonic() - begin
+        return await self._to_its_end(self._predict(slot, process, columns, field, seconds, queued))
 
     async def load(self, model: LoadedModel) -> None:
         """Load a model, so that its next call need not wait.
@@ -174,7 +178,6 @@ class ModelPool:
         key = model.key
         slot = self._slots.get(key) or self._slots.setdefault(key, _Slot(model))
         slot.used_at = time.monotonic()
-        self._slots.move_to_end(key)
         return slot
 
     async def _next_process(self, slot: _Slot) -> WarmModel:
@@ -238,9 +241,9 @@ class ModelPool:
         known = {key for key in self._in_production.values() if key in self._slots}
         pinned = {key for key in known if self._slots[key].used_at > since}
         wants = wanted_by.key in pinned
-        unused = [key for key, slot in self._slots.items() if slot.idle and slot is not wanted_by]
-        others = [key for key in unused if key not in pinned] + [key for key in unused if key in pinned and wants]
-        return self._slots[others[0]] if others else None
+        unused = [slot for slot in self._slots.values() if slot.idle and slot is not wanted_by]
+        allowed = [slot for slot in unused if wants or slot.key not in pinned]
+        return min(allowed, key=lambda slot: (slot.key in pinned, slot.used_at), default=None)
 
     def _no_room(self, version: ModelVersion) -> LimitReached:
         used = f"{self.processes - 1} of {self._max_processes} processes, {self.memory_bytes >> 20:,} MiB"
@@ -249,11 +252,13 @@ class ModelPool:
         return LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_memory")
 
     async def _predict(
-        self, slot: _Slot, process: WarmModel, columns: Columns, field: str, seconds: float | None
+        self, slot: _Slot, process: WarmModel, columns: Columns, field: str, seconds: float | None, queued: float
     ) -> tuple[Run, float]:
         begin = time.monotonic()
         try:
-            return await process.predict(columns, field, seconds)
+            run, of_model = await process.predict(columns, field, seconds)
+            self.times.predicted(queued, time.monotonic() - begin, of_model)
+            return run, of_model
         finally:
             taken = time.monotonic() - begin
             slot.mean_seconds += WEIGHT * (taken - slot.mean_seconds)

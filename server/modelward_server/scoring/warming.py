@@ -1,4 +1,4 @@
-"""Loading of versions that are about to enter production, where their model is being scored."""
+"""Loading of versions that are about to be used, where their model is being scored."""
 
 import asyncio
 from contextlib import suppress
@@ -12,11 +12,11 @@ from modelward_server.scoring.selection import ChosenVersions, choose
 from modelward_server.storage.unit_of_work import UnitOfWork
 
 MAX_SECONDS = 10.0
-"""The longest that a promotion waits for its version to be loaded."""
+"""The longest that a promotion waits for its version to be loaded; loading goes on afterwards."""
 
 
 class Warming:
-    """Loads versions before they enter production, so that no call waits for that after the promotion.
+    """Loads versions when they enter staging, and before production, so that no call waits for that afterwards.
 
     The version before it stays loaded until its memory is needed, for a rollback.
     """
@@ -26,7 +26,7 @@ class Warming:
         self._pool = pool
         self._allow_pickle = allow_pickle
 
-    async def before_production(self, ref: VersionRef) -> None:
+    async def load(self, ref: VersionRef) -> None:
         """Load a version, if this server scores its model; one that cannot be loaded does not stop a promotion."""
         if self._pool.serves(ref.model):
             with suppress(ModelwardError, TimeoutError):
