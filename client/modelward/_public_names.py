@@ -173,6 +173,7 @@ MODULES = [
     "onnx_export",
     "overview",
     "paging",
+    "replay",
     "retraining",
     "schedules",
     "scoring",

@@ -65,8 +65,8 @@ def labels_of(session: Session, version: VersionRef, ids: list[str]) -> dict[str
     """Return the labels that were recorded for predictions of a version, by their ids."""
     of_version = (OutcomeRow.model == version.model, OutcomeRow.version == version.version)
     known = select(OutcomeRow.prediction_id, OutcomeRow.label).where(*of_version, OutcomeRow.label.is_not(None))
-    labels: dict[str, Any] = {}
+    labels: dict[str, float] = {}
     for start in range(0, len(ids), MAX_IDS):
         part = OutcomeRow.prediction_id.in_(ids[start : start + MAX_IDS])
-        labels.update(session.execute(known.where(part)).tuples())
+        labels |= {row.prediction_id: row.label for row in session.execute(known.where(part))}
     return labels
