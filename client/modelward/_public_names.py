@@ -115,6 +115,8 @@ DEFINED_IN = {
     "Reference": "modelward.drift",
     "ReferenceDistance": "modelward.drift",
     "ReferenceSegment": "modelward.drift",
+    "Replay": "modelward.replay",
+    "ReplayedRows": "modelward.replay",
     "Replica": "modelward.system",
     "RequestEvidence": "modelward.retraining",
     "Resampling": "modelward.comparison",

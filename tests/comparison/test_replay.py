@@ -14,14 +14,16 @@ from sklearn.linear_model import LinearRegression
 from sqlalchemy import func, select
 
 from modelward import AsyncClient, Client, ClosureSessions, Comparison
-from modelward.errors import InvalidField, NothingToReplay, VersionNotFound
+from modelward.errors import InvalidField, ModelwardError, NothingToReplay, VersionNotFound
 from modelward.replay import Replay
 from modelward.shared.convert.common import ref_to_proto
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from modelward_server.drift import live_monitoring
 from modelward_server.settings import Settings
 from modelward_server.storage.monitoring_tables import ObservedRowsRow, ReplayRowsRow
 from modelward_server.storage.retention import Retention
+from tests.cli.conftest import Commands
 from tests.support.clients import as_async
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
@@ -112,12 +114,7 @@ async def test_kept_rows_with_labels_compare_as_the_same_rows_that_are_sent(
     assert "110 of 130 rows" in kept.summary
     assert sent.replay is None
     assert (await quant.get_comparison(found.comparison_id)).replay == kept
-    with keeping.app.ledger.reading() as session:
-        counts = [
-            session.scalar(select(func.count()).select_from(table).where(table.model == name))
-            for table in (ReplayRowsRow, ObservedRowsRow)
-        ]
-    assert all(counts), "some rows are kept of compared windows, others are in the open one"
+    assert all(stored(keeping, name)), "some rows are kept of compared windows, others are in the open one"
 
 
 async def test_ids_follow_their_rows_through_sorting_and_sessions(quant: AsyncClient, name: str) -> None:
@@ -258,3 +255,47 @@ def test_rows_go_when_their_time_is_over_and_the_oldest_when_they_are_too_many(
         sizes = list(session.scalars(select(ReplayRowsRow.size).where(ReplayRowsRow.model == name)))
     sweep(0, sum(sizes[1:]))
     assert held() == times[2:], "the oldest rows go first"
+
+
+def stored(running: RunningServer, name: str) -> list[int]:
+    """Return the number of stored tables of rows: those of windows that are not compared, and those that are kept."""
+    with running.app.ledger.reading() as session:
+        tables = (ObservedRowsRow, ReplayRowsRow)
+        return [session.scalar(select(func.count()).where(table.model == name)) or 0 for table in tables]
+
+
+def test_a_window_whose_report_cannot_be_stored_is_moved_once_and_later(
+    keeping: RunningServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_report = live_monitoring.keep_report
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no space left")
+
+    with Client(keeping.target, timeout=5) as client:
+        version = client.register(name, LinearRegression().fit(TRAIN, TRAIN.a), reference=TRAIN)
+        observer = client.observe(version, sender="engine-1", rows=20)
+        monkeypatch.setattr(live_monitoring, "keep_report", fail)
+        with pytest.raises(ModelwardError):
+            observer.add(LIVE[:20], id=IDS[:20])
+        assert stored(keeping, name) == [1, 0], "what was moved is rolled back"
+        monkeypatch.setattr(live_monitoring, "keep_report", keep_report)
+        for _ in range(2):
+            client.observe(version, sender="engine-1", rows=20)
+        assert stored(keeping, name) == [0, 1]
+        assert len(list(client.list_drift_reports(name))) == 1
+
+
+def test_the_command_replays(keeping: RunningServer, name: str) -> None:
+    commands = Commands(keeping.target)
+    with Client(keeping.target) as client:
+        versions = [
+            client.register(name, LinearRegression().fit(TRAIN, TRAIN[column]), reference=TRAIN) for column in "ab"
+        ]
+        client.observe(versions[0], sender="engine-1", rows=50).add(LIVE, id=IDS)
+        client.record_outcomes(versions[0], IDS, labels=LABELS)
+        found = commands.json("compare", f"{name}/1", f"{name}/2", "--replay", "30d")
+        assert (found["rows"], found["best"]) == (120, f"{name}/1")
+        page = client.render_comparison(found["comparison_id"], "html")
+    assert b"replay of live rows since" in page
+    assert "give --label" in commands.run("compare", f"{name}/1", f"{name}/2", "--replay", "30d", "--label", "a").output
