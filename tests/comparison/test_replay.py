@@ -190,17 +190,18 @@ async def test_what_cannot_be_replayed_is_refused_with_its_reason(quant: AsyncCl
 
 
 async def test_a_version_alone_and_columns_of_the_rows(quant: AsyncClient, name: str) -> None:
-    versions = await registered(quant, name)
+    versions = await registered(quant, name, pnl=TRAIN.a)
+    rows = LIVE.assign(order=IDS, pnl=LIVE.a)
     for number, version in enumerate(versions):
         observer = await observed(quant, version, LIVE)
         part = slice(0, 60) if number == 0 else slice(60, 120)
-        await add(observer, LIVE.iloc[part].assign(order=IDS[part]))
+        await add(observer, rows.iloc[part])
         await quant.record_outcomes(version, IDS[part], labels=LABELS[part])
-    assert (await quant.compare(versions, replay=SPAN)).rows == 120
-    alone = await quant.compare(versions, replay=Replay(SPAN, version=2), returns="b", metrics=["sharpe", "mse"])
+    assert (await quant.compare(versions, replay=SPAN, returns="pnl")).rows == 120
+    alone = await quant.compare(versions, replay=Replay(SPAN, version=2), returns="pnl", metrics=["sharpe", "mse"])
     assert alone.rows == 60
-    sent = {versions[0]: pd.DataFrame({"id": IDS, "prediction": LABELS})}
-    joined = await quant.compare([versions[1]], replay=SPAN, predictions=sent)
+    sent: dict[Any, Any] = {versions[0]: pd.DataFrame({"id": IDS, "prediction": LABELS})}
+    joined = await quant.compare([versions[1]], replay=SPAN, predictions=sent, returns="pnl")
     assert joined.result(versions[0])["mse"] == pytest.approx(0, abs=1e-12)
 
 
@@ -267,19 +268,17 @@ def stored(running: RunningServer, name: str) -> list[int]:
 def test_a_window_whose_report_cannot_be_stored_is_moved_once_and_later(
     keeping: RunningServer, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_report = live_monitoring.keep_report
-
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError("no space left")
 
     with Client(keeping.target, timeout=5) as client:
         version = client.register(name, LinearRegression().fit(TRAIN, TRAIN.a), reference=TRAIN)
         observer = client.observe(version, sender="engine-1", rows=20)
-        monkeypatch.setattr(live_monitoring, "keep_report", fail)
-        with pytest.raises(ModelwardError):
-            observer.add(LIVE[:20], id=IDS[:20])
+        with monkeypatch.context() as broken:
+            broken.setattr(live_monitoring, "keep_report", fail)
+            with pytest.raises(ModelwardError):
+                observer.add(LIVE[:20], id=IDS[:20])
         assert stored(keeping, name) == [1, 0], "what was moved is rolled back"
-        monkeypatch.setattr(live_monitoring, "keep_report", keep_report)
         for _ in range(2):
             client.observe(version, sender="engine-1", rows=20)
         assert stored(keeping, name) == [0, 1]
