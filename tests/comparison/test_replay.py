@@ -294,7 +294,7 @@ def test_the_command_replays(keeping: RunningServer, name: str) -> None:
         client.observe(versions[0], sender="engine-1", rows=50).add(LIVE, id=IDS)
         client.record_outcomes(versions[0], IDS, labels=LABELS)
         found = commands.json("compare", f"{name}/1", f"{name}/2", "--replay", "30d")
-        assert (found["rows"], found["best"]) == (120, f"{name}/1")
+        assert (found["rows"], found["best"]["version"], found["replay"]["seen"]) == (120, 1, 120)
         page = client.render_comparison(found["comparison_id"], "html")
     assert b"replay of live rows since" in page
     assert "give --label" in commands.run("compare", f"{name}/1", f"{name}/2", "--replay", "30d", "--label", "a").output
