@@ -116,7 +116,7 @@ class _LabelledRows:
     def add(self, seen: SeenRows) -> None:
         """Add rows that were seen together."""
         if seen.ids is None:
-            rows = _rows_of(self._table(seen))
+            rows = _rows_of(self._stored(seen))
             self._seen, self._without_id = self._seen + rows, self._without_id + rows
             return
         ids = _ids_of(seen.ids)
@@ -139,10 +139,10 @@ class _LabelledRows:
         self._taken |= rows.keys()
 
     def _columns(self, seen: SeenRows) -> Columns:
-        batches = read_arrow(pa.BufferReader(self._table(seen)), FIELD)
+        batches = read_arrow(pa.BufferReader(self._stored(seen)), FIELD)
         return joined([arrow_columns(batch, FIELD) for batch in batches])
 
-    def _table(self, seen: SeenRows) -> bytes:
+    def _stored(self, seen: SeenRows) -> bytes:
         return self._session.scalars(seen.table).one()
 
     def _name(self, columns: Columns, field: str, name: str) -> None:
