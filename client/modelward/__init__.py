@@ -133,6 +133,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         Severity,
     )
     from modelward.paging import AsyncPager, Pager
+    from modelward.replay import Replay, ReplayedRows
     from modelward.retraining import (
         AtSession,
         Cron,
@@ -288,6 +289,8 @@ __all__ = [
     "Reference",
     "ReferenceDistance",
     "ReferenceSegment",
+    "Replay",
+    "ReplayedRows",
     "Replica",
     "RequestEvidence",
     "Resampling",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from modelward._columns import as_column
 from modelward._row_keys import key_name, with_keys
 from modelward.comparison import AnyMetric, CustomMetric, Metric
 from modelward.errors import FieldViolation, InvalidField
+from modelward.replay import Replay
 from modelward.shared.convert.common import ref_to_proto
 from modelward.shared.convert.comparison import any_metric_to_proto, metric_to_proto
+from modelward.shared.convert.replay import replay_to_proto
 from modelward.shared.row_ids import id_texts
 from modelward.v1 import comparison_pb2 as pb
 
@@ -80,15 +83,14 @@ def put_data(
         InvalidField: a column differs from the labels in its number of rows, or a named column does not exist.
     """
     if isinstance(features, str | Path):
-        data = "a URI" if isinstance(features, str) else "a path"
-        _put_names(request, {"label": truth, "id": ids, **more}, data)
+        why = f"X is {'a URI' if isinstance(features, str) else 'a path'}"
+        _put_columns(request, {"label": truth, "id": ids, **more}, why, ignore, time, group, by)
         if isinstance(features, str):
             request.data.uri = as_text(features, "X")
-        request.ignored_columns.extend(ignore)
-        request.time_column, request.group_column = key_name(time, "time"), key_name(group, "group")
-        request.segments.column = key_name(by, "by")
         _put_predictions(request, predictions, None)
         return
+    if truth is None:
+        raise InvalidField(FieldViolation("y", "is missing; give the labels, or replay rows of live monitoring"))
     # Imported here, because importing numpy takes as long as the rest of the package.
     from modelward.data import to_dataset
 
@@ -107,6 +109,51 @@ def put_data(
             setattr(request, name, free)
     request.data.CopyFrom(to_dataset(columns))
     _put_predictions(request, predictions, names)
+
+
+def put_replay(
+    request: pb.CompareModelsRequest,
+    replay: timedelta | Replay,
+    features: Any,
+    truth: Any,
+    ids: Any,
+    predictions: Mapping[AnyVersion, Any],
+    ignore: Sequence[str] = (),
+    time: Any = None,
+    group: Any = None,
+    by: Any = None,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Add the rows that live monitoring saw, with names of their columns; the arguments are those of `put_data`.
+
+    Raises:
+        InvalidField: features, labels or ids are given too, or values instead of the name of a column.
+    """
+    for argument, given in {"X": features, "y": truth, "ids": ids}.items():
+        if given is not None:
+            raise InvalidField(
+                FieldViolation(argument, "is given with replay; the server has the rows, so leave it out")
+            )
+    request.replay.CopyFrom(replay_to_proto(replay if isinstance(replay, Replay) else Replay(replay)))
+    _put_columns(request, more, "rows are replayed", ignore, time, group, by)
+    request.id = "id" if predictions else ""
+    _put_predictions(request, predictions, None)
+
+
+def _put_columns(
+    request: pb.CompareModelsRequest,
+    columns: Mapping[str, Any],
+    why: str,
+    ignore: Sequence[str],
+    time: Any,
+    group: Any,
+    by: Any,
+) -> None:
+    """Add names of columns, of data that only the server reads."""
+    _put_names(request, columns, why)
+    request.ignored_columns.extend(ignore)
+    request.time_column, request.group_column = key_name(time, "time"), key_name(group, "group")
+    request.segments.column = key_name(by, "by")
 
 
 def _keyed_columns(
@@ -134,11 +181,11 @@ def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:
     return to_columns(table, field="X", ignore=checked_ignore(ignore, table))
 
 
-def _put_names(request: pb.CompareModelsRequest, columns: Mapping[str, Any], data: str) -> None:
+def _put_names(request: pb.CompareModelsRequest, columns: Mapping[str, Any], why: str) -> None:
     for field, name in columns.items():
         argument = _ARGUMENTS.get(field, field)
         if not isinstance("" if name is None else name, str):
-            raise InvalidField(FieldViolation(argument, f"must be the name of a column, because X is {data}"))
+            raise InvalidField(FieldViolation(argument, f"must be the name of a column, because {why}"))
         setattr(request, field, as_text(name or "", argument))
 
 

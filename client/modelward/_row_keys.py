@@ -1,28 +1,30 @@
-"""The arguments `time`, `group` and `by`: names of columns, or values that are added to the table as columns."""
+"""The arguments `time`, `group`, `by` and `id`: names of columns, or values that are added to the table as columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelward._columns import as_column
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.row_ids import id_texts
 from modelward.shared.suggestions import unknown_columns
 
 
 @dataclass(frozen=True)
 class KeyedTable:
-    """A table, and the names of its columns with the time, group and segment of each row; empty without them."""
+    """A table, and the names of its columns with the time, group, segment and id of each row; empty without them."""
 
     columns: dict[str, Any]
     time: str
     group: str
     by: str = ""
+    id: str = ""
 
     def not_ignored(self, ignored: Iterable[str]) -> list[str]:
-        """Return ignored columns without those of time, group and segment, which are sent."""
-        return [name for name in ignored if name not in {self.time, self.group, self.by}]
+        """Return ignored columns without those of time, group, segment and id, which are sent."""
+        return [name for name in ignored if name not in {self.time, self.group, self.by, self.id}]
 
 
 def with_keys(table: Mapping[str, Any], time: Any, group: Any, rows: int | None = None, by: Any = None) -> KeyedTable:
@@ -37,6 +39,20 @@ def with_keys(table: Mapping[str, Any], time: Any, group: Any, rows: int | None 
     columns = dict(table)
     names = [_add(columns, argument, given, rows) for argument, given in (("time", time), ("group", group), ("by", by))]
     return KeyedTable(columns, *names)
+
+
+def with_ids(table: KeyedTable, given: Any) -> KeyedTable:
+    """Add the ids of rows to a table, as text.
+
+    Raises:
+        InvalidField: there is no such column, values are not one for each row, or one is missing or no id.
+    """
+    columns = dict(table.columns)
+    named = given if given is None or isinstance(given, str) else id_texts(as_column(given, "id"), "id")
+    name = _add(columns, "id", named, None)
+    if isinstance(given, str) and name:
+        columns[name] = id_texts(as_column(columns[name], "id"), "id")
+    return replace(table, columns=columns, id=name)
 
 
 def key_name(given: Any, argument: str) -> str:

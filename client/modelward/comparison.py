@@ -12,6 +12,7 @@ from modelward.backtest import Overfitting
 from modelward.drift import TimeWindow
 from modelward.leaks import LeakCheck
 from modelward.lifecycle import VersionRef
+from modelward.replay import ReplayedRows
 from modelward.segments import SegmentAdjustment
 from modelward.shared.figures import difference, metric, p_equals, percent
 from modelward.shared.suggestions import nearest
@@ -506,6 +507,8 @@ class Comparison(TableRecord):
     """Each segment: those where a version is worse than the baseline first; those that were not tested last."""
     segment_adjustment: SegmentAdjustment | None = None
     """How the p-values of the segments were adjusted; None when none was tested."""
+    replay: ReplayedRows | None = None
+    """The rows of live monitoring that are the test set; None when it was given."""
 
     def segment(self, name: str) -> SegmentComparison:
         """Return the comparison on one segment.

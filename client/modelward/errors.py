@@ -301,6 +301,10 @@ class CalendarEnds(FailedPrecondition, reason="CALENDAR_ENDS"):
     """The exchange calendar does not reach that far; `metadata` names it and its first and last session."""
 
 
+class NothingToReplay(FailedPrecondition, reason="NOTHING_TO_REPLAY"):
+    """The server keeps no rows of live monitoring, or none of that time that have labels; `metadata` counts them."""
+
+
 class StoreReadOnly(FailedPrecondition, reason="STORE_READ_ONLY"):
     """A store behind the server accepts no writes, such as a standby or a file without write permission."""
 

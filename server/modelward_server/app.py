@@ -23,6 +23,7 @@ from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_serv
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward.v1.scoring_pb2_grpc import add_ScoringServiceServicer_to_server
 from modelward_server.comparison.service import ComparisonService
+from modelward_server.drift.window_closing import WindowClosers
 from modelward_server.drift.window_task import WindowTask
 from modelward_server.governance.promotion_evidence import gather
 from modelward_server.interceptors.access_log import CallLog
@@ -236,7 +237,8 @@ class App:
         mirror = MlflowMirror(self._settings.tracking_uri, str(own) if own else None)
         self.mirror = MirrorTask(self.ledger, self.blobs, mirror)
         self.background.start("mirror", self.mirror.run)
-        self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes)
+        most_rows = self._settings.keep_rows_mb * MIB
+        self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes, most_rows)
         self.background.start("retention", partial(retention_task.run, self.retention))
         webhooks = Webhooks(
             self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
@@ -252,6 +254,7 @@ class App:
         limits = Limits(
             settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle, settings.trusted_types
         )
+        self._closers = WindowClosers(self.blobs, keeps_rows=settings.keeps_rows)
         self._add_scoring_service(limits)
         self._trials = TrialTask(self.ledger, self.blobs, limits, self.mirror.wake, self._prepare)
         self.background.start("trials", self._trials.run)
@@ -259,7 +262,14 @@ class App:
         self._add_lifecycle_service()
         self._add_drift_service()
         add_ComparisonServiceServicer_to_server(
-            ComparisonServicer(self._unit_of_work, self._sources, self._comparisons, self._trials), self._server
+            ComparisonServicer(
+                self._unit_of_work,
+                self._sources,
+                self._comparisons,
+                self._trials,
+                keeps_rows=settings.keeps_rows,
+            ),
+            self._server,
         )
         self._add_retraining_service()
         self._add_standard_services()
@@ -281,11 +291,11 @@ class App:
     def _add_drift_service(self) -> None:
         scheduler = self._settings.dask_scheduler
         servicer = DriftServicer(
-            self._unit_of_work, self.blobs, self._sources, self.uploads, self._spool_dir, scheduler
+            self._unit_of_work, self.blobs, self._sources, self.uploads, self._spool_dir, self._closers, scheduler
         )
         add_DriftServiceServicer_to_server(servicer, self._server)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
-        self.background.start("windows", WindowTask(own, self.blobs, self._settings.schedule_seconds).run)
+        self.background.start("windows", WindowTask(own, self._closers, self._settings.schedule_seconds).run)
 
     def _add_retraining_service(self) -> None:
         self.background.start("ticker", Scheduler(self.ledger, self._settings.schedule_seconds, self._wake).run)
@@ -313,7 +323,7 @@ class App:
         self._warming = Warming(self._unit_of_work, pool, allow_pickle=self._settings.allow_pickle)
         self._prepare = self._warming.load
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
-        self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self.blobs, self._sources))
+        self.scoring_records = ScoringRecords(own, ScoredRowsMonitor(own, self._closers, self._sources))
         self.scoring_records.begin(self.background)
         self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
         log = ScoreLog(self._settings.score_log, self.scoring_records, self._unit_of_work, self.executors)

@@ -14,7 +14,7 @@ from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
 MAX_PORT = 65_535
-LIFETIMES = ("answers", "reports", "logs", "engines", "scores", "blobs")
+LIFETIMES = ("answers", "reports", "logs", "engines", "scores", "rows", "blobs")
 """What has a retention period, each with a setting `keep_<NAME>_days`."""
 MAX_LABEL, MAX_HOST = 63, 253
 """Characters that DNS allows in one part of a name, and in all of it."""
@@ -155,6 +155,15 @@ class Settings(BaseSettings):
     )
     keep_scores_days: int = Field(
         default=90, ge=1, le=36500, description="Days for which it is kept which version answered which call to score."
+    )
+    keep_rows_days: int = Field(
+        default=0,
+        ge=0,
+        le=36500,
+        description="Days for which rows of live monitoring are kept for comparisons; 0: until their window's report.",
+    )
+    keep_rows_mb: int = Field(
+        default=1024, ge=1, description="Maximum MiB of such rows of one model; the oldest are deleted first."
     )
     keep_blobs_days: int = Field(
         default=7, ge=1, le=36500, description="Days for which files that no version refers to are kept."
@@ -326,6 +335,10 @@ class Settings(BaseSettings):
     @property
     def requires_identity(self) -> bool:
         return self.auth or bool(self.tls_client_ca) or bool(self.jwt_keys)
+
+    @property
+    def keeps_rows(self) -> bool:
+        return self.keep_rows_days > 0
 
     @property
     def lifetimes(self) -> dict[str, timedelta]:

@@ -205,7 +205,7 @@ async def test_wrong_value_ends_in_a_result_or_an_error_of_modelward(
     monkeypatch.chdir(tmp_path)  # Some values are relative paths.
     kind = type(as_it_is(client))
     required = everything(kind, name)
-    given = {one: fitting[one] for one in parameters(kind, name) if one in required or one == "model"}
+    given = {one: fitting[one] for one in parameters(kind, name) if one in required or one in {"model", "X", "y"}}
     if name == "download":
         given["to"] = tmp_path
     hints = parameter_hints(getattr(kind, name))

@@ -46,7 +46,7 @@ async def test_files_of_an_archived_version_are_deleted_and_its_record_stays(
     path = blobs.path(before.files[0].sha256)
     later = datetime.now(UTC) + timedelta(days=9)
     days = dict.fromkeys(("answers", "reports", "logs"), timedelta(days=999)) | {"blobs": timedelta(days=7)}
-    for _ in Retention(server.app.ledger, blobs, days, clock=lambda: later).steps():
+    for _ in Retention(server.app.ledger, blobs, days, 1 << 30, clock=lambda: later).steps():
         pass
     assert not path.exists()
     await client.download(f"{name}/2", tmp_path / "download")
@@ -61,7 +61,7 @@ async def test_files_that_another_version_has_stay(
     twin = await client.register(name, tmp_path / "model.bin")
     await client.delete_artifact(f"{name}/1", reason="a twin has them")
     days = dict.fromkeys(("answers", "reports", "logs"), timedelta(days=999)) | {"blobs": timedelta(0)}
-    for _ in Retention(server.app.ledger, server.app.blobs, days).steps():
+    for _ in Retention(server.app.ledger, server.app.blobs, days, 1 << 30).steps():
         pass
     await client.download(twin, tmp_path / "download")
 

@@ -32,7 +32,8 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test starts a server, and waits for its sweeps.
 
-LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "engines", "scores", "blobs")}
+LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "engines", "scores", "rows", "blobs")}
+MAX_ROW_BYTES = 1 << 30
 
 
 @pytest.fixture(params=DATABASES)
@@ -58,7 +59,7 @@ def raw(running: RunningServer) -> Iterator[LifecycleServiceStub]:
 def sweep(running: RunningServer, days: float) -> dict[str, int]:
     """Sweep as the server does so many days from now, and return how much went of each."""
     at = datetime.now(UTC) + timedelta(days=days)
-    retention = Retention(running.app.ledger, running.app.blobs, LIFETIMES, clock=lambda: at)
+    retention = Retention(running.app.ledger, running.app.blobs, LIFETIMES, MAX_ROW_BYTES, clock=lambda: at)
     for _ in retention.steps():
         pass
     return retention.swept
@@ -122,7 +123,7 @@ def test_answers_are_swept_in_small_steps(running: RunningServer) -> None:
             session.add(
                 RequestRow(request_id=str(uuid4()), digest="", answer_type="x", answer=b"", answered_at=long_ago)
             )
-    retention = Retention(running.app.ledger, running.app.blobs, LIFETIMES)
+    retention = Retention(running.app.ledger, running.app.blobs, LIFETIMES, MAX_ROW_BYTES)
     steps, seen = retention.steps(), []
     for _ in range(3):
         next(steps)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from modelward._async.uploading import AsyncUploading
 from modelward._backtest import trials_to_proto
 from modelward._coerce import AnyVersion, as_names, as_ref
-from modelward._comparing import feature_columns, put_data, put_metrics
+from modelward._comparing import feature_columns, put_data, put_metrics, put_replay
 from modelward._segments import as_segments
 from modelward._transfers import MESSAGE_BYTES
 from modelward.comparison import AnyMetric, Comparison, ComparisonProgress, ModelBenchmark
@@ -19,6 +19,7 @@ from modelward.errors import FieldViolation, InvalidField, ModelwardError, Unexp
 from modelward.folds import FoldComparison, check_fold_versions, tabulate_folds
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.paging import AsyncPager
+from modelward.replay import Replay
 from modelward.shared.convert.benchmark import benchmark_from_proto
 from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto, time_to_proto
 from modelward.shared.convert.comparison import comparison_from_proto, progress_from_proto
@@ -41,9 +42,10 @@ class AsyncComparisons(AsyncUploading):
     async def compare(
         self,
         versions: Sequence[AnyVersion],
-        X: Any,  # noqa: N803 - as scikit-learn calls it
-        y: Any,
+        X: Any = None,  # noqa: N803 - as scikit-learn calls it
+        y: Any = None,
         *,
+        replay: timedelta | Replay | None = None,
         predictions: Mapping[AnyVersion, Any] | None = None,
         ids: Any = None,
         returns: Any = None,
@@ -82,6 +84,10 @@ class AsyncComparisons(AsyncUploading):
                 are names of its columns.
             y: the labels, shape (rows,): classes or finite numbers. Rows whose label is missing, because it is late,
                 are excluded.
+            replay: compare on the rows that live monitoring saw in so much time until now, instead of `X` and `y`, with
+                the labels that `record_outcomes` recorded for their ids. A `Replay` also names the model and version
+                that saw them. `returns`, `portfolio_weights`, `sample_weights`, `time` and `group` are then names of
+                columns of these rows, and predictions are joined by their ids.
             predictions: predictions made elsewhere, by version; these versions are not run, and must not be repeated in
                 `versions`. A sequence has one prediction for each row. A table has the columns `id` and `prediction`,
                 for classes optionally `probability` (of the greater of two) or `probability:CLASS` for each, and
@@ -146,6 +152,7 @@ class AsyncComparisons(AsyncUploading):
             ModelFailed: fewer than two of the models produced predictions.
             InvalidField: the data, the label or a metric does not match the models, or a time or group is missing, of
                 another kind or repeated.
+            NothingToReplay: the server keeps no rows of live monitoring, or none of that time has a label.
 
         Examples:
             >>> found = await mw.compare(["spx-trend/1", "spx-trend/2"], X, y, primary="log_loss", margin=0.01)
@@ -175,7 +182,10 @@ class AsyncComparisons(AsyncUploading):
         )
         put_metrics(request, metrics, primary)
         columns = {"returns": returns, "portfolio_weights": portfolio_weights, "sample_weights": sample_weights}
-        put_data(request, X, y, ids, sent, as_names(ignore, "ignore"), time, group, by, columns)
+        if replay is None:
+            put_data(request, X, y, ids, sent, as_names(ignore, "ignore"), time, group, by, columns)
+        else:
+            put_replay(request, replay, X, y, ids, sent, as_names(ignore, "ignore"), time, group, by, columns)
         if isinstance(X, Path):
             request.data.blob = await self._upload_file(X, timeout)
         if request.ByteSize() > MESSAGE_BYTES:

@@ -14,7 +14,7 @@ from modelward._async.drift import live_columns
 from modelward._async.observe_queue import AsyncObserveQueue
 from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._observed_batches import QueuedBatch, to_requests
-from modelward._row_keys import KeyedTable, with_keys
+from modelward._row_keys import KeyedTable, with_ids, with_keys
 from modelward.drift import Observed
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto
@@ -37,6 +37,7 @@ class AsyncObserving(AsyncConnection):
         alarm_of: int = 0,
         time: str = "",
         group: str = "",
+        id: str = "",  # noqa: A002 - as the other arguments that name columns
         unacknowledged: int = 0,
     ) -> AsyncObserver:
         """Start or continue to send the live data of a version; each window is compared when it closes.
@@ -55,6 +56,8 @@ class AsyncObserving(AsyncConnection):
                 to the window of their time. A row that is older than a closed window is late: it is left out, and
                 counted.
             group: the column with the group of each row; the reference's by default.
+            id: the column with the id of each row's prediction, by which labels join rows that the server keeps, so
+                that versions can be compared on them (`replay` of `compare`). It is not a feature.
             unacknowledged: the number of batches that may wait to be stored: up to it, `add` returns when rows are
                 queued, and they are sent in the background. `flush` waits until they are stored. With 0, each `add`
                 waits.
@@ -84,6 +87,7 @@ class AsyncObserving(AsyncConnection):
             alarm_of=alarm_of,
             time_column=time,
             group_column=group,
+            id_column=id,
         )
         if span is not None:
             header.span.FromTimedelta(span)
@@ -120,6 +124,7 @@ class AsyncObserver:
         ignore: Collection[str] = (),
         time: Any = None,
         group: Any = None,
+        id: Any = None,  # noqa: A002 - as the other arguments that name columns
         timeout: float | None = None,
     ) -> Observed:
         """Send the next rows; on return they are stored, and the windows that they closed are compared.
@@ -134,6 +139,8 @@ class AsyncObserver:
             ignore: columns of the data that are not features, in addition to those stored with the reference.
             time: the time of each row, a column or values, as for `set_reference`; that of `observe` by default.
             group: the group of each row, a column or values; that of `observe` by default.
+            id: the id of each row's prediction, a column or values; that of `observe` by default. Text, whole numbers
+                (7, 7.0 and "7" are the same), UUIDs, dates or times; none missing.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -142,13 +149,13 @@ class AsyncObserver:
 
         Raises:
             InvalidField: a feature is missing, unknown or of another type, there is no row, or a time or group is
-                missing, of another kind or repeated.
+                missing, of another kind or repeated, or an id is missing or invalid.
         """
         from modelward.data import named_columns
 
         header = self._header
         given = (header.time_column if time is None else time, header.group_column if group is None else group)
-        table = with_keys(named_columns(data, names), *given)
+        table = with_ids(with_keys(named_columns(data, names), *given), header.id_column if id is None else id)
         ignored, version = table.not_ignored(as_names(ignore, "ignore")), ref_from_proto(header.version)
         columns, self._ignored = await live_columns(
             self._connection, version, header.reference, table.columns, ignored, self._ignored
@@ -165,12 +172,13 @@ class AsyncObserver:
         return await self._send([batch], self.acknowledged + 1, timeout)
 
     def _header_with(self, table: KeyedTable) -> pb.ObserveHeader:
-        """Return the header with the columns of time and group of some rows."""
+        """Return the header with the columns of time, group and id of some rows."""
         header = self._header
-        if (header.time_column, header.group_column) != (table.time, table.group):
+        names = table.time, table.group, table.id
+        if (header.time_column, header.group_column, header.id_column) != names:
             header = pb.ObserveHeader()
             header.CopyFrom(self._header)
-            header.time_column, header.group_column = table.time, table.group
+            header.time_column, header.group_column, header.id_column = names
         return header
 
     async def flush(self, *, timeout: float | None = None) -> Observed:

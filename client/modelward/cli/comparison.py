@@ -1,5 +1,6 @@
 """Commands for comparisons and benchmarks."""
 
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from modelward import Comparison, Metric, ModelBenchmark, ModelResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.drift import SAVE, render_to
-from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, FileOrUri, limit, regimes
+from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, Duration, FileOrUri, limit, regimes
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
@@ -29,8 +30,15 @@ if TYPE_CHECKING:
 @click.argument(
     "versions", nargs=-1, required=True, metavar="MODEL/VERSION MODEL/VERSION...", shell_complete=complete_versions
 )
-@click.argument("data", type=FileOrUri())
-@click.option("--label", required=True, metavar="COLUMN", help="The column of DATA with the labels.")
+@click.argument("data", type=FileOrUri(unless="replay"))
+@click.option("--label", metavar="COLUMN", help="The column of DATA with the labels.")
+@click.option(
+    "--replay",
+    type=Duration(),
+    is_eager=True,
+    metavar="SPAN",
+    help="Compare on the live rows of so much time, such as 30d, with the labels recorded since; without DATA.",
+)
 @click.option("--returns", metavar="COLUMN", help="The column with the returns, for the metrics of trading.")
 @IGNORE
 @TIME
@@ -57,7 +65,8 @@ def compare(
     out: Output,
     versions: tuple[str, ...],
     data: Path | str,
-    label: str,
+    label: str | None,
+    replay: timedelta | None,
     returns: str | None,
     ignore: tuple[str, ...],
     time: str | None,
@@ -79,11 +88,13 @@ def compare(
 
     DATA is a CSV, Parquet or Arrow file with the features and the labels, or the URI of Parquet files that the server
     may read. Rows are sorted by the columns that --time and --group name; without them they are taken to be in order
-    of time. --by, --period and --closure add a result for each segment of the rows.
+    of time. --by, --period and --closure add a result for each segment of the rows. With --replay there is no DATA:
+    the rows are those that live monitoring saw.
     """
-    columns = {"y": label, "returns": returns}
-    columns |= {"portfolio_weights": portfolio_weights, "sample_weights": sample_weights}
-    sent = {"X": data, **columns, "ignore": ignore} if isinstance(data, str) else _columns(data, columns, ignore)
+    if replay is not None:
+        versions = (*versions, str(data))
+    columns = {"returns": returns, "portfolio_weights": portfolio_weights, "sample_weights": sample_weights}
+    sent = _test_set(data, replay, label, columns, ignore)
     keys = {"time": time, "group": group, "by": by, "regimes": dict((*periods, *closures))}
     comparison = _compared(
         client,
@@ -165,6 +176,22 @@ def comparisons(client: "Client", out: Output, model: str, limit: int) -> None:
         prose=("summary", lambda c: c.summary),
         none=f"there is no comparison with a version of {model}" if model else "there is no comparison",
     )
+
+
+def _test_set(
+    data: Path | str,
+    replay: timedelta | None,
+    label: str | None,
+    columns: "Mapping[str, str | None]",
+    ignore: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return the arguments of a comparison on a file, on a URI, or on the rows of live monitoring."""
+    if (label is None) == (replay is None):
+        raise click.UsageError("give --label, the column of DATA with the labels, or --replay without DATA")
+    if replay is not None:
+        return {"replay": replay, **columns, "ignore": ignore}
+    named = {"y": label, **columns}
+    return {"X": data, **named, "ignore": ignore} if isinstance(data, str) else _columns(data, named, ignore)
 
 
 def _columns(data: Path, columns: "Mapping[str, str | None]", ignore: tuple[str, ...]) -> dict[str, Any]:

@@ -40,14 +40,21 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would hap
 
 
 class FileOrUri(click.Path):
-    """A file that exists, as a path; or a URI, as text."""
+    """A file that exists, as a path; or a URI, as text.
+
+    Args:
+        unless: an eager option with which it is any text.
+    """
 
     name = "file or URI"
 
-    def __init__(self) -> None:
+    def __init__(self, unless: str = "") -> None:
         super().__init__(exists=True, dir_okay=False, path_type=Path)
+        self._unless = unless
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if ctx is not None and ctx.params.get(self._unless) is not None:
+            return value
         return value if "://" in str(value) else super().convert(value, param, ctx)
 
 

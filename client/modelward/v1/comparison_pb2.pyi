@@ -412,6 +412,7 @@ class CompareModelsRequest(_message.Message):
     CUSTOM_PRIMARY_METRIC_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     HORIZON_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The name of the label column. Empty: "label"."""
     primary_metric: Global___Metric.ValueType
@@ -477,7 +478,7 @@ class CompareModelsRequest(_message.Message):
     @_builtins.property
     def data(self) -> _common_pb2.Dataset:
         """The test set: the feature columns, with the names that the models were trained with, and the label. A model that
-        was trained without names gets all columns except the label in the given order.
+        was trained without names gets all columns except the label in the given order. Absent with `replay`.
         """
 
     @_builtins.property
@@ -512,6 +513,12 @@ class CompareModelsRequest(_message.Message):
     def segments(self) -> _common_pb2.Segments:
         """Segments of the rows, on each of which the versions are compared by the primary metric too."""
 
+    @_builtins.property
+    def replay(self) -> Global___Replay:
+        """The rows that live monitoring saw, instead of `data`, with the labels that were recorded since (RecordOutcomes). The
+        other fields name columns of these rows; `label` and `id` name those that labels and ids get.
+        """
+
     def __init__(
         self,
         *,
@@ -543,14 +550,49 @@ class CompareModelsRequest(_message.Message):
         custom_primary_metric: _builtins.str = ...,
         segments: _common_pb2.Segments | None = ...,
         horizon: _builtins.int = ...,
+        replay: Global___Replay | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "data", b"data", "segments", b"segments", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "data", b"data", "replay", b"replay", "segments", b"segments", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "custom_metrics", b"custom_metrics", "custom_primary_metric", b"custom_primary_metric", "data", b"data", "equal_risk_times", b"equal_risk_times", "group_column", b"group_column", "horizon", b"horizon", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "portfolio_weights", b"portfolio_weights", "predictions", b"predictions", "primary_metric", b"primary_metric", "quantile", b"quantile", "request_id", b"request_id", "returns", b"returns", "sample_weights", b"sample_weights", "seed", b"seed", "segments", b"segments", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "custom_metrics", b"custom_metrics", "custom_primary_metric", b"custom_primary_metric", "data", b"data", "equal_risk_times", b"equal_risk_times", "group_column", b"group_column", "horizon", b"horizon", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "portfolio_weights", b"portfolio_weights", "predictions", b"predictions", "primary_metric", b"primary_metric", "quantile", b"quantile", "replay", b"replay", "request_id", b"request_id", "returns", b"returns", "sample_weights", b"sample_weights", "seed", b"seed", "segments", b"segments", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareModelsRequest: _TypeAlias = CompareModelsRequest  # noqa: Y015
+
+@_typing.final
+class Replay(_message.Message):
+    """Rows that live monitoring saw. The server must keep them: see its setting `keep_rows_days`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model whose versions saw them; one of the compared versions is of it. Empty: that of the baseline, or else the
+    one model of all compared versions.
+    """
+    version: _builtins.int
+    """The version that saw them. 0: any version of the model."""
+    @_builtins.property
+    def since(self) -> _duration_pb2.Duration:
+        """Rows that were seen in so much time until now."""
+
+    def __init__(
+        self,
+        *,
+        since: _duration_pb2.Duration | None = ...,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "since", b"since", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replay: _TypeAlias = Replay  # noqa: Y015
 
 @_typing.final
 class Predictions(_message.Message):
@@ -674,6 +716,7 @@ class Comparison(_message.Message):
     CUSTOM_PRIMARY_METRIC_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     SEGMENT_ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
     comparison_id: _builtins.str
     """Its id, generated by the server."""
     kind: Global___ModelKind.ValueType
@@ -744,6 +787,10 @@ class Comparison(_message.Message):
         not tested last.
         """
 
+    @_builtins.property
+    def replay(self) -> Global___ReplayedRows:
+        """The rows of live monitoring that are the test set. Absent: the test set was sent."""
+
     def __init__(
         self,
         *,
@@ -767,16 +814,83 @@ class Comparison(_message.Message):
         custom_primary_metric: _builtins.str = ...,
         segments: _abc.Iterable[Global___SegmentComparison] | None = ...,
         segment_adjustment: _common_pb2.SegmentAdjustment.ValueType = ...,
+        replay: Global___ReplayedRows | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "conclusion", b"conclusion", "created_at", b"created_at", "overfitting", b"overfitting", "resampling", b"resampling", "spa_p_value", b"spa_p_value", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "conclusion", b"conclusion", "created_at", b"created_at", "overfitting", b"overfitting", "replay", b"replay", "resampling", b"resampling", "spa_p_value", b"spa_p_value", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "comparison_id", b"comparison_id", "conclusion", b"conclusion", "confidence_set", b"confidence_set", "created_at", b"created_at", "created_by", b"created_by", "custom_primary_metric", b"custom_primary_metric", "kind", b"kind", "label", b"label", "notes", b"notes", "overfitting", b"overfitting", "primary_metric", b"primary_metric", "resampling", b"resampling", "results", b"results", "rows", b"rows", "segment_adjustment", b"segment_adjustment", "segments", b"segments", "spa_p_value", b"spa_p_value", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "comparison_id", b"comparison_id", "conclusion", b"conclusion", "confidence_set", b"confidence_set", "created_at", b"created_at", "created_by", b"created_by", "custom_primary_metric", b"custom_primary_metric", "kind", b"kind", "label", b"label", "notes", b"notes", "overfitting", b"overfitting", "primary_metric", b"primary_metric", "replay", b"replay", "resampling", b"resampling", "results", b"results", "rows", b"rows", "segment_adjustment", b"segment_adjustment", "segments", b"segments", "spa_p_value", b"spa_p_value", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spa_p_value: _TypeAlias = _typing.Literal["spa_p_value"]  # noqa: Y015
     _WhichOneofArgType__spa_p_value: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spa_p_value) -> _WhichOneofReturnType__spa_p_value | None: ...
 
 Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
+
+@_typing.final
+class ReplayedRows(_message.Message):
+    """Rows of live monitoring on which versions were compared, and which of those that were seen were left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    FIRST_SEEN_AT_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_AT_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    WITHOUT_ID_FIELD_NUMBER: _builtins.int
+    WITHOUT_LABEL_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model whose versions saw them."""
+    version: _builtins.int
+    """The version that saw them. 0: any version of the model."""
+    seen: _builtins.int
+    """Number of all rows that were seen in this time."""
+    without_id: _builtins.int
+    """Number of these that were left out because they have no id."""
+    without_label: _builtins.int
+    """Number of these that were left out because no label was recorded for their id."""
+    repeated: _builtins.int
+    """Number of these that were left out because a row with their id, or with their time and group, was seen before."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """The begin of the time in which they were seen."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Its end, when they were read."""
+
+    @_builtins.property
+    def first_seen_at(self) -> _timestamp_pb2.Timestamp:
+        """When the first of those in the test set were seen."""
+
+    @_builtins.property
+    def last_seen_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last of those in the test set were seen."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        first_seen_at: _timestamp_pb2.Timestamp | None = ...,
+        last_seen_at: _timestamp_pb2.Timestamp | None = ...,
+        seen: _builtins.int = ...,
+        without_id: _builtins.int = ...,
+        without_label: _builtins.int = ...,
+        repeated: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen_at", b"first_seen_at", "last_seen_at", b"last_seen_at", "since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_seen_at", b"first_seen_at", "last_seen_at", b"last_seen_at", "model", b"model", "repeated", b"repeated", "seen", b"seen", "since", b"since", "until", b"until", "version", b"version", "without_id", b"without_id", "without_label", b"without_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayedRows: _TypeAlias = ReplayedRows  # noqa: Y015
 
 @_typing.final
 class SegmentComparison(_message.Message):

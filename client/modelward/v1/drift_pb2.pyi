@@ -1615,6 +1615,7 @@ class ObserveHeader(_message.Message):
     ALARM_OF_FIELD_NUMBER: _builtins.int
     TIME_COLUMN_FIELD_NUMBER: _builtins.int
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
+    ID_COLUMN_FIELD_NUMBER: _builtins.int
     sender: _builtins.str
     """The sender, such as "engine-ny4-07"; each sender has its own windows."""
     rows: _builtins.int
@@ -1632,6 +1633,10 @@ class ObserveHeader(_message.Message):
     group_column: _builtins.str
     """The column of each batch with the group of each row, such as its symbol: text or integers. A pair of time and group
     must not repeat. It is not a feature. Empty: that of the reference.
+    """
+    id_column: _builtins.str
+    """The column of each batch with the id of each row's prediction, by which labels join rows that are kept; it is not a
+    feature. Text, whole numbers or times; none missing. Empty: rows have no ids.
     """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
@@ -1656,10 +1661,11 @@ class ObserveHeader(_message.Message):
         alarm_of: _builtins.int = ...,
         time_column: _builtins.str = ...,
         group_column: _builtins.str = ...,
+        id_column: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "span", b"span", "version", b"version", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_after", b"alarm_after", "alarm_of", b"alarm_of", "group_column", b"group_column", "reference", b"reference", "rows", b"rows", "sender", b"sender", "span", b"span", "time_column", b"time_column", "version", b"version", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_after", b"alarm_after", "alarm_of", b"alarm_of", "group_column", b"group_column", "id_column", b"id_column", "reference", b"reference", "rows", b"rows", "sender", b"sender", "span", b"span", "time_column", b"time_column", "version", b"version", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_window: _TypeAlias = _typing.Literal["rows", "span"]  # noqa: Y015
     _WhichOneofArgType_window: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015

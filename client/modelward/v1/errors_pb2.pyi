@@ -88,6 +88,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The exchange's calendar does not cover that time. Metadata: calendar, first_session,
     last_session.
     """
+    ERROR_REASON_NOTHING_TO_REPLAY: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION. The server keeps no rows of live monitoring, or none of the time that have labels. Metadata:
+    model, seen, without_id, without_label.
+    """
     ERROR_REASON_JOB_HAS_VERSION: _ErrorReason.ValueType  # 55
     """FAILED_PRECONDITION. A version was already registered for the job. Metadata: job_id, model, version."""
     ERROR_REASON_JOB_NOT_RETRYABLE: _ErrorReason.ValueType  # 56
@@ -195,6 +199,10 @@ ERROR_REASON_AB_TEST_UNDECIDED: ErrorReason.ValueType  # 51
 ERROR_REASON_CALENDAR_ENDS: ErrorReason.ValueType  # 53
 """FAILED_PRECONDITION. The exchange's calendar does not cover that time. Metadata: calendar, first_session,
 last_session.
+"""
+ERROR_REASON_NOTHING_TO_REPLAY: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION. The server keeps no rows of live monitoring, or none of the time that have labels. Metadata:
+model, seen, without_id, without_label.
 """
 ERROR_REASON_JOB_HAS_VERSION: ErrorReason.ValueType  # 55
 """FAILED_PRECONDITION. A version was already registered for the job. Metadata: job_id, model, version."""

@@ -18,6 +18,7 @@ from modelward.formats import formats
 from modelward.kinds import without_times
 from modelward.leaks import LeakCheck
 from modelward.lifecycle import ArtifactFile, ModelVersion, Stage, VersionRef
+from modelward.replay import ReplayedRows
 from modelward.segments import SegmentAdjustment, Segments
 from modelward_server.comparison.cost_curve import cost_curves
 from modelward_server.comparison.coverage import CommonRows, answers_of, common_rows, complete_rows
@@ -147,6 +148,7 @@ class ComparisonResult:
     overfitting: Overfitting | None = None
     segments: tuple[SegmentComparison, ...] = ()
     segment_adjustment: SegmentAdjustment | None = None
+    replay: ReplayedRows | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ class RunningComparison:
         keys: the columns with the times and groups of the rows.
         overfitting: what the trials that the request tells of say; they count instead of `trials`.
         leaks: checks the versions for leaks; None for none.
+        replay: the rows of live monitoring that `columns` are; None if they were sent.
     """
 
     request: ComparisonRequest
@@ -222,6 +225,7 @@ class RunningComparison:
     keys: RowKeys = NO_KEYS
     overfitting: Overfitting | None = None
     leaks: LeakChecks | None = None
+    replay: ReplayedRows | None = None
     answer: ComparisonResult = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
@@ -320,6 +324,7 @@ class RunningComparison:
             leaks,
         )
         notes = (
+            *([self.replay.summary] if self.replay else []),
             *common.notes,
             *evaluation.notes,
             *chosen.notes,
@@ -342,6 +347,7 @@ class RunningComparison:
             self.overfitting,
             segments,
             adjustment,
+            self.replay,
         )
 
     def _on_segments(

@@ -39,6 +39,7 @@ def save_comparison(session: Session, answer: ComparisonResult, actor: ActorCont
         overfitting=answer.overfitting,
         segments=answer.segments,
         segment_adjustment=answer.segment_adjustment,
+        replay=answer.replay,
     )
     row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=actor.at, found=COMPARISON.dump(comparison))
     session.add(row)

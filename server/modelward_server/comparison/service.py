@@ -23,6 +23,7 @@ from modelward_server.comparison.benchmark import Benchmark, BenchmarkOptions
 from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import ComparisonRequest, ComparisonResult, RunningComparison
 from modelward_server.comparison.leaks import LeakChecks
+from modelward_server.comparison.replay import ReplayedTable
 from modelward_server.drift.policies import get_drift_policy
 from modelward_server.drift.references import default_reference, load_profile
 from modelward_server.drift.row_order import RowKeys, keys_of, sort_rows
@@ -95,6 +96,7 @@ class ComparisonService:
         Raises:
             InvalidField: the baseline is not among the compared versions, or a table cannot be read.
             ModelNotFound, VersionNotFound: the named object does not exist.
+            NothingToReplay: the test set is a replay, and no row has a label.
         """
         request.check()
         known, thresholds = await self._unit_of_work.read(
@@ -111,6 +113,9 @@ class ComparisonService:
             await asyncio.to_thread(check_segments, request.segments)
         columns = await data.read(only)
         keys = keys.if_present(columns)
+        replay = data if isinstance(data, ReplayedTable) else None
+        if replay:
+            columns = await asyncio.to_thread(replay.distinct, columns, keys)
         order = await asyncio.to_thread(sort_rows, columns, keys)
         if request.sessions is not None:
             rows = await asyncio.to_thread(rows_of_sessions, columns, keys, request.sessions, "evaluation_window")
@@ -133,6 +138,7 @@ class ComparisonService:
             keys,
             overfitting,
             leaks,
+            replay.rows if replay else None,
         )
 
     async def compare(self, request: ComparisonRequest, data: Table) -> ComparisonResult:

@@ -2,11 +2,12 @@
 
 The windows to which the rows of a batch belong, and the detector's new state, are computed outside of any transaction;
 one transaction then stores the rows and acknowledges the batch, provided the sender's state has not changed in between.
-A closed window is also compared outside of any transaction; storing its report, deleting its rows and raising an alarm
-are one transaction. A server that crashes in between therefore loses nothing: the next call for the same sender, or the
-background task of any server, compares the rows that are still stored. That task also closes windows of a duration for
-which no more rows come. It claims an observer by postponing its deadlines, so that servers do not do the work twice;
-that each window gets one report follows from the transaction.
+A closed window is also compared outside of any transaction. Storing its report, deleting its rows (or moving them to
+those that are kept for comparisons) and raising an alarm are one transaction. A server that crashes in between
+therefore loses nothing: the next call for the same sender, or the background task of any server, compares the rows that
+are still stored. That task also closes windows of a duration for which no more rows come. It claims an observer by
+postponing its deadlines, so that servers do not do the work twice; that each window gets one report follows from the
+transaction.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from modelward.drift import DriftReport
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.actor_context import ActorContext
+from modelward_server.drift import replay_rows
 from modelward_server.drift.references import get_reference
 from modelward_server.drift.reports import keep_report
 from modelward_server.drift.windows import Observer, ObserverState
@@ -46,6 +48,16 @@ class WindowRows:
 
     seen_at: tuple[datetime, ...]
     tables: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class RowsPart:
+    """Rows of a window: when they were observed, an Arrow stream of them, and one of their ids, if they have some."""
+
+    window: int
+    seen_at: datetime
+    table: bytes
+    ids: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -138,11 +150,14 @@ def move(row: ObserverRow, to: ObserverState) -> None:
     row.closed_until, row.latest_time, row.late_rows = to.closed_until, to.latest_time, to.late_rows
 
 
-def keep_rows(session: Session, row: ObserverRow, parts: Sequence[tuple[int, datetime, bytes]]) -> None:
-    """Store rows until their window is compared: of each part the window, the time, and an Arrow stream of them."""
+def keep_rows(session: Session, row: ObserverRow, parts: Sequence[RowsPart]) -> None:
+    """Store rows until their window is compared."""
     own = {"model": row.model, "version": row.version, "reference": row.reference, "sender": row.sender}
     if parts:
-        tables = [own | {"window": window, "seen_at": at, "arrow_ipc": table} for window, at, table in parts]
+        tables = [
+            own | {"window": part.window, "seen_at": part.seen_at, "arrow_ipc": part.table, "ids": part.ids}
+            for part in parts
+        ]
         # Without the ORM; so the rows have the names of the database's columns.
         session.connection().execute(insert(ObservedRowsRow), tables)
 
@@ -214,9 +229,17 @@ def kept_rows(session: Session, observer: Observer, window: int) -> WindowRows:
 
 
 def close_window(
-    session: Session, observer: Observer, row: ObserverRow, window: Window, actor: ActorContext
+    session: Session, observer: Observer, row: ObserverRow, window: Window, actor: ActorContext, *, keeps_rows: bool
 ) -> tuple[DriftReport, bool]:
     """Store the report of a window, delete its rows, and raise an alarm if the rule requires it.
+
+    Args:
+        session: the transaction.
+        observer: the sender.
+        row: its state.
+        window: the window and its report.
+        actor: who closes it.
+        keeps_rows: whether its rows are kept for comparisons.
 
     Returns:
         The report and whether it raised an alarm.
@@ -226,7 +249,10 @@ def close_window(
     """
     if window.closes_after is not None:
         _close_open(session, observer, row, window.closes_after)
-    deleted = session.execute(delete(ObservedRowsRow).where(*_of(observer), ObservedRowsRow.window == window.number))
+    rows = [*_of(observer), ObservedRowsRow.window == window.number]
+    if keeps_rows:
+        replay_rows.keep(session, rows)
+    deleted = session.execute(delete(ObservedRowsRow).where(*rows))
     if deleted.rowcount != window.batches:  # type: ignore[attr-defined]
         raise Outdated
     kept = keep_report(session, window.report, actor, observed=True)

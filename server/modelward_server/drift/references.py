@@ -28,7 +28,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift.profile import Profile, describe
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
-from modelward_server.drift.row_order import GROUP, NO_KEYS, RowKeys, keys_of, panel_of, sort_rows, window_of
+from modelward_server.drift.row_order import GROUP, ID, NO_KEYS, RowKeys, keys_of, panel_of, sort_rows, window_of
 from modelward_server.drift.row_segments import RowSegments, check_regime, divide, rows_in
 from modelward_server.lifecycle import signatures
 from modelward_server.lifecycle.repository import version_row
@@ -233,6 +233,19 @@ def live_keys(reference: Reference, time: str, group: str) -> RowKeys:
         fix = f"is missing, but the rows of reference {reference.name!r} have groups by {group!r}; name their column"
         raise InvalidField(FieldViolation(GROUP, fix))
     return keys
+
+
+def check_id_column(reference: Reference, keys: RowKeys, name: str) -> None:
+    """Refuse a column of ids that has another meaning.
+
+    Raises:
+        InvalidField: it is a feature of the reference, or holds the times or groups of rows.
+    """
+    if name in {feature.name for feature in reference.features}:
+        fix = f"names {name!r}, a feature of reference {reference.name!r}; add a copy of it by another name"
+        raise InvalidField(FieldViolation(ID, fix))
+    if name in keys.names:
+        raise InvalidField(FieldViolation(ID, f"names {name!r}, the column of times or groups; name another column"))
 
 
 def default_reference(session: Session, ref: VersionRef) -> Reference | None:

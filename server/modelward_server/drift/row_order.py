@@ -19,7 +19,7 @@ from modelward_server.statistics.panel import Panel
 from modelward_server.storage.columns import joined, select_rows, without
 from modelward_server.storage.table_memory import MIB, bytes_of
 
-TIME, GROUP = "time_column", "group_column"
+TIME, GROUP, ID = "time_column", "group_column", "id_column"
 """The fields of requests that name the columns."""
 MAX_SORTED_BYTES = 96 * MIB
 """Rows up to this size are sorted in memory; of more, each part of this size must come after those before it."""

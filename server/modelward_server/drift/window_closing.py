@@ -34,18 +34,30 @@ class ClosedWindow:
     state: ObserverState
 
 
-async def open_closer(unit_of_work: UnitOfWork, blobs: BlobStore, observer: Observer) -> "WindowCloser":
-    """Return what closes the windows of a sender, with the reference as it is now.
+@dataclass(frozen=True)
+class WindowClosers:
+    """Opens what closes the windows of senders.
 
-    Raises:
-        ReferenceNotFound: it does not exist.
-        InvalidField: as `WindowCloser`.
+    Attributes:
+        blobs: the profiles of references.
+        keeps_rows: whether the rows of compared windows are kept for comparisons.
     """
-    reference = await unit_of_work.read(
-        lambda session: references.get_reference(session, observer.version, observer.reference)
-    )
-    profile = await unit_of_work.executors.compute.run(references.load_profile, blobs, reference.digest)
-    return WindowCloser(observer, reference, profile)
+
+    blobs: BlobStore
+    keeps_rows: bool = False
+
+    async def open(self, unit_of_work: UnitOfWork, observer: Observer) -> "WindowCloser":
+        """Return what closes the windows of a sender, with the reference as it is now.
+
+        Raises:
+            ReferenceNotFound: it does not exist.
+            InvalidField: as `WindowCloser`.
+        """
+        reference = await unit_of_work.read(
+            lambda session: references.get_reference(session, observer.version, observer.reference)
+        )
+        profile = await unit_of_work.executors.compute.run(references.load_profile, self.blobs, reference.digest)
+        return WindowCloser(observer, reference, profile, keeps_rows=self.keeps_rows)
 
 
 class WindowCloser:
@@ -55,19 +67,22 @@ class WindowCloser:
         observer: the sender.
         reference: the reference that its rows are compared with.
         profile: the profile of that reference.
+        keeps_rows: whether the rows of compared windows are kept for comparisons.
 
     Attributes:
         keys: the columns with the times and groups of rows.
         regime: the regime of which the rows of the reference are; None for no particular one.
 
     Raises:
-        InvalidField: the columns of times and groups do not fit the reference.
+        InvalidField: the columns of times, groups and ids do not fit the reference.
     """
 
-    def __init__(self, observer: Observer, reference: Reference, profile: Profile) -> None:
+    def __init__(self, observer: Observer, reference: Reference, profile: Profile, *, keeps_rows: bool) -> None:
         self.observer, self.profile, self._digest = observer, profile, reference.digest
+        self._keeps_rows = keeps_rows
         self.regime = reference.regime
         self.keys = references.live_keys(reference, observer.time_column, observer.group_column)
+        references.check_id_column(reference, self.keys, observer.id_column)
 
     def prepare(self, session: Session, closes_after: int | None = None) -> ClosedWindow | None:
         """Prepare the report of the oldest closed window; None when all are compared.
@@ -104,7 +119,9 @@ class WindowCloser:
             return None
         self.check_reference(session)
         row = live_monitoring.open_observer(session, self.observer)
-        return live_monitoring.close_window(session, self.observer, row, closed.window, actor)
+        return live_monitoring.close_window(
+            session, self.observer, row, closed.window, actor, keeps_rows=self._keeps_rows
+        )
 
     def check_reference(self, session: Session) -> None:
         """Refuse rows that were read under another reference than is stored: its columns may be of other kinds."""

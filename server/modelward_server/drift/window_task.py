@@ -10,11 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from modelward.errors import ModelwardError
 from modelward.lifecycle import VersionRef
 from modelward_server.drift import live_monitoring
-from modelward_server.drift.window_closing import open_closer
+from modelward_server.drift.window_closing import WindowClosers
 from modelward_server.drift.windows import Observer
 from modelward_server.runtime.background import progressed, stalled
 from modelward_server.runtime.retries import Retries
-from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.unit_of_work import UnitOfWork
 
 ACTOR = "modelward"
@@ -32,15 +31,15 @@ class WindowTask:
 
     Args:
         unit_of_work: the transactions of the ledger.
-        blobs: the profiles of references.
+        closers: opens what closes windows.
         seconds: the interval of the checks.
         now: the clock.
     """
 
     def __init__(
-        self, unit_of_work: UnitOfWork, blobs: BlobStore, seconds: float, now: Callable[[], datetime] = utc_now
+        self, unit_of_work: UnitOfWork, closers: WindowClosers, seconds: float, now: Callable[[], datetime] = utc_now
     ) -> None:
-        self._unit_of_work, self._blobs, self._seconds, self._now = unit_of_work, blobs, seconds, now
+        self._unit_of_work, self._closers, self._seconds, self._now = unit_of_work, closers, seconds, now
         self._retries = Retries[tuple[VersionRef, str, str]]("closing the window of", seconds, MAX_PAUSE_SECONDS)
 
     async def run(self) -> NoReturn:
@@ -70,7 +69,7 @@ class WindowTask:
         )
         if after is None:
             return
-        closer = await open_closer(self._unit_of_work, self._blobs, observer)
+        closer = await self._closers.open(self._unit_of_work, observer)
         while await self._unit_of_work.run_prepared_as_system(
             ACTOR, lambda session: closer.prepare(session, after), closer.store
         ):

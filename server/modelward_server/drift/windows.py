@@ -31,6 +31,7 @@ class Observer:
         alarm_of: the number of last windows among which they are counted.
         time_column: the column with the times of rows; empty: that of the reference.
         group_column: the column with their groups.
+        id_column: the column with the ids of their predictions; empty: they have none.
     """
 
     version: VersionRef
@@ -42,6 +43,7 @@ class Observer:
     alarm_of: int
     time_column: str = ""
     group_column: str = ""
+    id_column: str = ""
 
 
 @dataclass

@@ -27,6 +27,7 @@ from modelward_server.comparison.compare import (
     DEFAULT_QUANTILE,
     ComparisonRequest,
 )
+from modelward_server.comparison.replay import ReplayedTable
 from modelward_server.comparison.repository import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.service import ComparisonService, Table
 from modelward_server.lifecycle.trial_task import TrialTask
@@ -35,6 +36,7 @@ from modelward_server.rpc.backtest_trials import assessed_trials
 from modelward_server.rpc.datasets import DatasetTable
 from modelward_server.rpc.heartbeats import with_heartbeats
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.replay_requests import check_test_set, replay_terms
 from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
 from modelward_server.rpc.requests import optional_time
 from modelward_server.storage.arrow_tables import PresentColumns
@@ -48,8 +50,15 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
     def __init__(
-        self, unit_of_work: RequestUnitOfWork, sources: Sources, service: ComparisonService, trials: TrialTask
+        self,
+        unit_of_work: RequestUnitOfWork,
+        sources: Sources,
+        service: ComparisonService,
+        trials: TrialTask,
+        *,
+        keeps_rows: bool,
     ) -> None:
+        self._keeps_rows = keeps_rows
         self._trials = trials
         self._unit_of_work = unit_of_work
         self._sources = sources
@@ -70,7 +79,7 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
             yield recorded
             return
         with self._service.admission.admit():
-            data, predictions = self._features(request), self._predictions(request)
+            data, predictions = self._test_set(request), self._predictions(request)
             overfitting = await assessed_trials(request, "trials", self._sources, self._unit_of_work.executors)
             comparing = await self._service.begin(question_of(request), data, predictions, overfitting)
             async for step in comparing.progress():
@@ -82,13 +91,13 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
 
         yield await self._unit_of_work.run_idempotent(request, context, save)
 
-    def _features(self, request: pb.CompareModelsRequest | pb.BenchmarkModelsRequest) -> DatasetTable:
-        keys = (
-            {request.time_column, request.group_column, request.segments.column}
-            if isinstance(request, pb.CompareModelsRequest)
-            else set()
-        )
-        return self._table(request.data, "data", PresentColumns({*request.ignored_columns} - keys))
+    def _test_set(self, request: pb.CompareModelsRequest) -> Table:
+        keys = {request.time_column, request.group_column, request.segments.column}
+        ignored = PresentColumns({*request.ignored_columns} - keys)
+        check_test_set(request, keeps_rows=self._keeps_rows)
+        if request.HasField("replay"):
+            return ReplayedTable(self._unit_of_work, replay_terms(request, ignored))
+        return self._table(request.data, "data", ignored)
 
     def _table(self, dataset: Dataset, field: str, ignored: Collection[str] = ()) -> DatasetTable:
         return DatasetTable(dataset, field, self._sources, self._unit_of_work.executors, ignored)
@@ -112,7 +121,8 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         )
         refs = tuple(map(ref_from_proto, request.versions))
         with self._service.admission.admit():
-            found = await self._service.benchmark(options, refs, self._features(request))
+            features = self._table(request.data, "data", PresentColumns(request.ignored_columns))
+            found = await self._service.benchmark(options, refs, features)
         return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))
 
     async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:

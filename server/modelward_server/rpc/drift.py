@@ -31,6 +31,7 @@ from modelward_server.drift.reports import SampleReader
 from modelward_server.drift.row_order import RowKeys, keys_of
 from modelward_server.drift.row_segments import RowSegment, check_segments
 from modelward_server.drift.sample import LiveSample
+from modelward_server.drift.window_closing import WindowClosers
 from modelward_server.rpc.arrow_stream import Spool, spooled
 from modelward_server.rpc.datasets import (
     is_parquet,
@@ -75,6 +76,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         sources: Sources,
         uploads: Uploads,
         spool_dir: Path,
+        closers: WindowClosers,
         scheduler: str = "",
     ) -> None:
         self._scheduler = scheduler
@@ -83,6 +85,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         self._unit_of_work = unit_of_work
         self._executors = unit_of_work.executors
         self._blobs = blobs
+        self._closers = closers
         self._sources = sources
 
     async def SetReference(

@@ -18,9 +18,10 @@ from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring
+from modelward_server.drift.live_monitoring import RowsPart
 from modelward_server.drift.multivariate import reference_cells
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.window_closing import ClosedWindow, WindowCloser, open_closer
+from modelward_server.drift.window_closing import ClosedWindow, WindowCloser, WindowClosers
 from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.rpc.datasets import reading_executor
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
@@ -38,7 +39,6 @@ from modelward_server.rpc.observed_batches import (
 from modelward_server.rpc.read_ahead import ReadAhead
 from modelward_server.statistics import sequential_detector
 from modelward_server.statistics.distances import NormalizedRanks
-from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.columns import select_rows
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.sources import Sources
@@ -49,7 +49,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
     """The method that monitors live data."""
 
     _unit_of_work: RequestUnitOfWork
-    _blobs: BlobStore
+    _closers: WindowClosers
     _sources: Sources
 
     async def Observe(
@@ -97,7 +97,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
 
     async def _watch(self, header: pb.ObserveHeader) -> "Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
-        return Watch(await open_closer(self._unit_of_work, self._blobs, observer), self._sources)
+        return Watch(await self._closers.open(self._unit_of_work, observer), self._sources)
 
     async def _take(self, watch: "Watch", messages: Sequence[Received], context: Context) -> "Taken":
         executor = reading_executor(self._unit_of_work.executors, *(message.data for message in messages))
@@ -134,7 +134,7 @@ class Taken:
         before: the number of the last batch that was accepted before.
         opened: the number of the window that was open before.
         refusal: why the next batch is refused; None if there is none, or it is not.
-        parts: their rows as Arrow, each part with its window and when it was observed.
+        parts: their rows, to be stored.
         closes_at: when the open window closes without further rows.
     """
 
@@ -143,7 +143,7 @@ class Taken:
     place: ObserverState
     evidence: float
     refusal: Refusal | None
-    parts: Sequence[tuple[int, datetime, bytes]] = ()
+    parts: Sequence[RowsPart] = ()
     closes_at: datetime | None = None
 
     @property
@@ -282,6 +282,7 @@ def _observer_of(header: pb.ObserveHeader) -> Observer:
         alarm_of=header.alarm_of,
         time_column=header.time_column,
         group_column=header.group_column,
+        id_column=header.id_column,
     )
 
 
@@ -293,8 +294,8 @@ def _detector(place: ObserverState, profile: Profile) -> sequential_detector.Det
     return sequential_detector.Detector(reference)
 
 
-def _stored_parts(placed: Iterable[_Placed]) -> Iterator[tuple[int, datetime, bytes]]:
-    """Yield the window, the time and the rows of each part to store.
+def _stored_parts(placed: Iterable[_Placed]) -> Iterator[RowsPart]:
+    """Yield the rows of each part to store.
 
     Batches of one table and window that were observed in the same minute are stored as one: reports tell minutes.
     """
@@ -302,7 +303,9 @@ def _stored_parts(placed: Iterable[_Placed]) -> Iterator[tuple[int, datetime, by
     for (_, window, _), same in groupby(parts, lambda part: (id(part[0].table), part[1], _minute(part[0].batch))):
         first, *rest = same
         rows = slice(first[2].start, (rest or [first])[-1][2].stop)
-        yield window, first[0].batch.seen_at, b"".join(to_arrow(select_rows(first[0].table.columns, rows)))
+        table = first[0].table
+        columns = b"".join(to_arrow(select_rows(table.columns, rows)))
+        yield RowsPart(window, first[0].batch.seen_at, columns, table.stored_ids(rows))
 
 
 def _minute(batch: Batch) -> datetime:

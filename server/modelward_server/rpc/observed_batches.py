@@ -7,23 +7,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
-from modelward.data import Columns
+from modelward.data import Columns, to_arrow
 from modelward.errors import FieldViolation, InvalidField, LimitReached
 from modelward.segments import ClosureSessions
 from modelward.shared.convert.common import time_from_proto
+from modelward.shared.row_ids import id_texts
+from modelward.shared.suggestions import unknown_columns
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.drift.multivariate import normalized_ranks
 from modelward_server.drift.reports import OF_REFERENCE
-from modelward_server.drift.row_order import sort_rows, without_keys
+from modelward_server.drift.row_order import ID, sort_rows
 from modelward_server.drift.row_segments import rows_in
 from modelward_server.drift.sample import fit_columns
 from modelward_server.drift.window_closing import WindowCloser
 from modelward_server.rpc.datasets import read_columns
 from modelward_server.rpc.requests import optional_time
 from modelward_server.statistics.distances import NormalizedRanks
-from modelward_server.storage.columns import select_rows
+from modelward_server.storage.columns import select_rows, without
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.table_memory import MIB, bytes_of
 
@@ -66,12 +69,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchTable:
-    """The rows of batches that were read together, their ranks in the reference, and the batches."""
+    """The rows of batches that were read together, their ranks in the reference, the batches, and the rows' ids."""
 
     field: str
     columns: Columns
     ranks: NormalizedRanks
     batches: Sequence[Batch]
+    ids: NDArray[np.object_] | None
+
+    def stored_ids(self, rows: slice) -> bytes | None:
+        """Return the ids of some rows as an Arrow stream; None if they have none."""
+        return None if self.ids is None else b"".join(to_arrow({"id": self.ids[rows]}))
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,7 @@ class BatchReader:
 
     def __init__(self, closer: WindowCloser, sources: Sources) -> None:
         self._profile, self._keys, self._regime = closer.profile, closer.keys, closer.regime
+        self._id_column = closer.observer.id_column
         self._sources = sources
 
     def read(self, messages: Sequence[Received]) -> ReadBatches:
@@ -150,19 +159,24 @@ class BatchReader:
             return ReadBatches(tables, error)
         return ReadBatches(tables)
 
-    def fit(self, tables: Sequence[tuple[Columns, datetime]]) -> ReadBatches:
-        """Fit tables that were read before, each as one batch; columns that the reference does not have are left out.
+    def fit(self, tables: Sequence[tuple[Columns, Sequence[str], datetime]]) -> ReadBatches:
+        """Fit tables that were read before, each with the ids of its rows as one batch.
+
+        Columns that the reference does not have are left out.
 
         Raises:
             LimitReached, InvalidField: as `read`.
         """
-        names = {feature.name for feature in self._profile.features} | self._keys.names
-        own = [({name: values for name, values in table.items() if name in names}, at) for table, at in tables]
-        return ReadBatches([self._alone(columns, at) for columns, at in own])
+        return ReadBatches([self._alone(*one) for one in tables])
 
-    def _alone(self, columns: Columns, seen_at: datetime) -> BatchTable:
-        table = self._fitted("batch", columns, ())
-        return replace(table, batches=[Batch(1, seen_at, slice(0, len(table.ranks)))])
+    def _alone(self, table: Columns, ids: Sequence[str], seen_at: datetime) -> BatchTable:
+        names = {feature.name for feature in self._profile.features} | self._keys.names
+        # Copies, because rows are sorted in place: what was decoded may be read-only, and another version's table too.
+        columns = {name: np.array(values) for name, values in table.items() if name in names}
+        id_column = _free_name("id", columns)
+        columns[id_column] = np.array([*ids, None], object)[:-1]
+        fitted = self._fitted("batch", columns, (), id_column)
+        return _as_one(fitted, Batch(1, seen_at, slice(0)))
 
     def _tables(self, message: Received) -> Iterator[BatchTable]:
         """Read a message as one table where its rows need no order, and each of its batches alone otherwise, or where
@@ -176,37 +190,62 @@ class BatchReader:
             return
         for batch in batches:
             with refused_as(batch.number, message.field):
-                table = self._fitted(message.field, select_rows(columns, batch.rows), [batch])
-            rows = slice(0, len(table.ranks))
-            yield BatchTable(table.field, table.columns, table.ranks, [Batch(batch.number, batch.seen_at, rows)])
+                table = self._fitted(message.field, select_rows(columns, batch.rows), [batch], self._id_column)
+            yield _as_one(table, batch)
 
     def _together(self, field: str, columns: Columns, batches: Sequence[Batch]) -> BatchTable | None:
         if len(batches) == 1 or self._keys.time in columns:
             return None
         try:
-            return self._fitted(field, dict(columns), batches)
+            return self._fitted(field, dict(columns), batches, self._id_column)
         except (InvalidField, LimitReached):
             return None
 
     def _columns(self, message: Received) -> Columns:
-        ignored = {*self._profile.ignored} - self._keys.names
+        ignored = {*self._profile.ignored} - self._keys.names - {self._id_column}
         return read_columns(message.data, f"{message.field}.data", self._sources, ignored=ignored)
 
-    def _fitted(self, field: str, columns: Columns, batches: Sequence[Batch]) -> BatchTable:
+    def _fitted(self, field: str, columns: Columns, batches: Sequence[Batch], id_column: str) -> BatchTable:
         """Fit rows to the column kinds of the reference, sorted by the columns of times and groups.
 
         Rows that are not of the sessions of the reference are left out.
         """
         keys = self._keys.within(columns)
+        if id_column:
+            columns[id_column] = _ids(columns, id_column, field)
         if isinstance(self._regime, ClosureSessions):
             columns = rows_in(columns, keys, self._regime, OF_REFERENCE)
         sort_rows(columns, keys)
-        fitted = fit_columns(self._profile, without_keys(columns, keys), f"{field}.data")
+        fitted = fit_columns(self._profile, without(columns, keys.names | {id_column}), f"{field}.data")
         fitted |= {name: columns[name] for name in keys.names}
         if keys.group:  # As text, because batches of one window may hold text or integers.
             fitted[keys.group] = np.array([*map(str, columns[keys.group]), None], object)[:-1]
         _check_size(fitted, f"{field}.data")
-        return BatchTable(field, fitted, normalized_ranks(self._profile.features, fitted), batches)
+        ids = columns[id_column] if id_column else None
+        return BatchTable(field, fitted, normalized_ranks(self._profile.features, fitted), batches, ids)
+
+
+def _as_one(table: BatchTable, batch: Batch) -> BatchTable:
+    """Return a table all of whose rows are of one batch."""
+    return replace(table, batches=[replace(batch, rows=slice(0, len(table.ranks)))])
+
+
+def _ids(columns: Columns, name: str, field: str) -> NDArray[np.object_]:
+    """Return the ids of rows as text.
+
+    Raises:
+        InvalidField: there is no such column, or an id is missing or invalid.
+    """
+    if name not in columns:
+        raise InvalidField(FieldViolation(ID, unknown_columns([name], columns)[0]))
+    texts = id_texts(columns[name], f"{field}.data[{name!r}]")
+    return np.array([*texts, None], object)[:-1]
+
+
+def _free_name(name: str, columns: Columns) -> str:
+    while name in columns:
+        name = f"_{name}"
+    return name
 
 
 def _batches(message: Received, rows: int) -> list[Batch]:

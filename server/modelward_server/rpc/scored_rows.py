@@ -21,13 +21,12 @@ from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring
 from modelward_server.drift.outcomes import check, known_outcomes, record_outcomes
-from modelward_server.drift.window_closing import WindowCloser, open_closer
+from modelward_server.drift.window_closing import WindowCloser, WindowClosers
 from modelward_server.drift.windows import Observer
 from modelward_server.rpc.live_monitoring import Taken, Watch, ensure_open
 from modelward_server.rpc.observed_batches import BatchTable, numbered
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.scoring.selection import ChosenVersions
-from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.unit_of_work import UnitOfWork
 
@@ -113,9 +112,9 @@ class _Fitted:
 class ScoredRowsMonitor:
     """Writes scored rows, as live data and as predictions, in one transaction."""
 
-    def __init__(self, unit_of_work: UnitOfWork, blobs: BlobStore, sources: Sources) -> None:
+    def __init__(self, unit_of_work: UnitOfWork, closers: WindowClosers, sources: Sources) -> None:
         self._unit_of_work = unit_of_work
-        self._blobs = blobs
+        self._closers = closers
         self._sources = sources
 
     async def write(self, scored: Sequence[ScoredRows]) -> None:
@@ -130,7 +129,7 @@ class ScoredRowsMonitor:
             await self._write_of(list(same))
 
     async def _write_of(self, scored: Sequence[ScoredRows]) -> None:
-        closer = await open_closer(self._unit_of_work, self._blobs, _observer(scored[0].version))
+        closer = await self._closers.open(self._unit_of_work, _observer(scored[0].version))
         watch = Watch(closer, self._sources)
         fitted = await self._unit_of_work.executors.background.run(_fit, watch, scored)
         await ensure_open(self._unit_of_work, closer.observer, ACTOR)
@@ -155,7 +154,7 @@ def _observer(version: VersionRef) -> Observer:
 
 
 def _fit(watch: Watch, scored: Sequence[ScoredRows]) -> list[_Fitted]:
-    read = watch.reader.fit([(one.columns, one.at) for one in scored])
+    read = watch.reader.fit([(one.columns, one.ids, one.at) for one in scored])
     return [_Fitted(table, list(one.outcomes())) for table, one in zip(read.tables, scored, strict=True)]
 
 

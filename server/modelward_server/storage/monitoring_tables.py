@@ -63,6 +63,8 @@ class ObservedRowsRow(Base):
     window: Mapped[int]
     seen_at: Mapped[datetime]
     table: Mapped[bytes] = mapped_column("arrow_ipc", LargeBinary)
+    ids: Mapped[bytes | None] = mapped_column(default=None)
+    """The ids of the rows, as an Arrow stream; null if they have none."""
 
     __table_args__ = (
         ForeignKeyConstraint(
@@ -70,4 +72,31 @@ class ObservedRowsRow(Base):
             [ObserverRow.model, ObserverRow.version, ObserverRow.reference, ObserverRow.sender],
         ),
         Index("ledger_observed_rows_by_window", "model", "version", "reference", "sender", "window"),
+    )
+
+
+class ReplayRowsRow(Base):
+    """Observed rows whose window was compared, kept for comparisons on them until their retention period ends."""
+
+    __tablename__ = "ledger_replay_rows"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(Name)
+    version: Mapped[int]
+    reference: Mapped[str] = mapped_column(Name)
+    sender: Mapped[str] = mapped_column(Sender)
+    window: Mapped[int]
+    seen_at: Mapped[datetime]
+    size: Mapped[int]
+    """Bytes of the rows and their ids."""
+    ids: Mapped[bytes | None] = mapped_column(default=None)
+    table: Mapped[bytes] = mapped_column("arrow_ipc", LargeBinary)
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["model", "version", "reference", "sender"],
+            [ObserverRow.model, ObserverRow.version, ObserverRow.reference, ObserverRow.sender],
+        ),
+        Index("ledger_replay_rows_by_model", "model", "seen_at", "size"),
+        Index("ledger_replay_rows_by_time", "seen_at"),
     )

@@ -1,4 +1,4 @@
-"""Retention: deletion of answers, reports, logs, engines, scores and unused blobs after their retention period.
+"""Retention: deletion of answers, reports, logs, engines, scores, live rows and unused blobs after their period.
 
 The history of models is kept without limit: audit log, versions, transitions, policies, comparisons, A/B tests, jobs.
 """
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from modelward.errors import RequestIdReused
@@ -17,6 +17,7 @@ from modelward_server.runtime.retries import Retries
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.monitoring_tables import ReplayRowsRow
 from modelward_server.storage.retraining_tables import JobRow
 from modelward_server.storage.scoring_tables import ScoreRow
 from modelward_server.storage.security_tables import UploadRow
@@ -28,7 +29,7 @@ EXPIRED = ""
 """The answer type of an idempotency record whose answer was deleted."""
 MIN_LIFETIME = timedelta(days=1)
 """Minimum retention period of answers."""
-ANSWERS = "answers"
+ANSWERS, ROWS = "answers", "rows"
 MAX_CLOCK_AHEAD = timedelta(hours=1)
 """How far a client's clock may be ahead of the server's for its request ids to be deleted without a trace."""
 RETRY_SECONDS = 3600.0
@@ -40,7 +41,7 @@ Step = Callable[[Session, datetime], int]
 
 
 Lifetimes = Mapping[str, timedelta]
-"""Retention period of each kind: `answers`, `reports`, `logs`, `engines`, `scores` and `blobs`."""
+"""Retention period of each kind: `answers`, `reports`, `logs`, `engines`, `scores`, `rows` and `blobs`."""
 
 
 def created_at(request_id: str) -> datetime | None:
@@ -134,6 +135,32 @@ def sweep_scores(session: Session, before: datetime) -> int:
     return len(sequences)
 
 
+def sweep_rows(session: Session, before: datetime) -> int:
+    """Delete rows of live monitoring."""
+    old = select(ReplayRowsRow.id).where(ReplayRowsRow.seen_at < before).limit(BATCH)
+    ids = session.scalars(old).all()
+    session.execute(delete(ReplayRowsRow).where(ReplayRowsRow.id.in_(ids)))
+    return len(ids)
+
+
+def sweep_excess_rows(session: Session, limit: int) -> int:
+    """Delete the oldest rows of live monitoring of a model that has more than so many bytes of them."""
+    size = func.sum(ReplayRowsRow.size)
+    excess = select(ReplayRowsRow.model, size).group_by(ReplayRowsRow.model).having(size > limit).limit(1)
+    found = session.execute(excess).first()
+    if found is None:
+        return 0
+    model, held = found
+    oldest = select(ReplayRowsRow.id, ReplayRowsRow.size).where(ReplayRowsRow.model == model).limit(BATCH)
+    ids: list[int] = []
+    for row in session.execute(oldest.order_by(ReplayRowsRow.seen_at, ReplayRowsRow.id)):
+        if held > limit:
+            ids.append(row.id)
+            held -= row.size
+    session.execute(delete(ReplayRowsRow).where(ReplayRowsRow.id.in_(ids)))
+    return len(ids)
+
+
 def sweep_uploads(session: Session, before: datetime) -> int:
     """Delete records of uploads; to refer to the content again, upload it again or name a model that has it."""
     old = select(UploadRow).where(UploadRow.uploaded_at < before).limit(BATCH)
@@ -149,6 +176,7 @@ STEPS: dict[str, Step] = {
     "logs": sweep_logs,
     "engines": sweep_engines,
     "scores": sweep_scores,
+    ROWS: sweep_rows,
 }
 
 
@@ -180,6 +208,7 @@ class Retention:
     """Deletes what has outlived its retention period.
 
     Args:
+        max_row_bytes: how much of the rows of live monitoring is kept of each model.
         clock: returns the current time.
     """
 
@@ -188,11 +217,13 @@ class Retention:
         ledger: Ledger,
         blobs: BlobStore,
         lifetimes: Lifetimes,
+        max_row_bytes: int,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self.lifetimes = lifetimes
+        self._max_row_bytes = max_row_bytes
         self._clock = clock
         self.swept = dict.fromkeys(lifetimes, 0)
         """Number of deleted items of each kind since the server started."""
@@ -204,6 +235,8 @@ class Retention:
             with self._retries.attempt(kind):
                 before = self._clock() - self.lifetimes[kind]
                 yield from self._sweep(kind, before, STEPS[kind]) if kind in STEPS else self._sweep_blobs(before)
+        with self._retries.attempt("excess rows"):
+            yield from self._sweep_excess_rows()
 
     def _sweep(self, kind: str, before: datetime, step: Step) -> Iterator[None]:
         while True:
@@ -213,6 +246,14 @@ class Retention:
             yield
             if swept < BATCH:
                 return
+
+    def _sweep_excess_rows(self) -> Iterator[None]:
+        swept = BATCH
+        while swept:
+            with self._ledger.writing() as session:
+                swept = sweep_excess_rows(session, self._max_row_bytes)
+            self.swept[ROWS] += swept
+            yield
 
     def _sweep_uploads(self, before: datetime) -> Iterator[None]:
         swept = BATCH

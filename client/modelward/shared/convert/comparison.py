@@ -38,6 +38,7 @@ from modelward.shared.convert.common import (
     window_to_proto,
 )
 from modelward.shared.convert.leaks import LEAKS, leak_kind_from_proto
+from modelward.shared.convert.replay import replayed_from_proto, replayed_to_proto
 from modelward.shared.convert.segments import adjustment_from_proto, adjustment_to_proto
 from modelward.v1 import comparison_pb2 as pb
 
@@ -345,6 +346,7 @@ def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
         overfitting=overfitting_to_proto(comparison.overfitting),
         segments=map(segment_to_proto, comparison.segments),
         segment_adjustment=adjustment_to_proto(comparison.segment_adjustment),
+        replay=replayed_to_proto(comparison.replay),
     )
 
 
@@ -371,6 +373,7 @@ def comparison_from_proto(message: pb.Comparison) -> Comparison:
         overfitting=overfitting_from_proto(message.overfitting) if message.HasField("overfitting") else None,
         segments=tuple(map(segment_from_proto, message.segments)),
         segment_adjustment=adjustment_from_proto(message.segment_adjustment),
+        replay=replayed_from_proto(message.replay),
     )
 
 
