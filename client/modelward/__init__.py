@@ -82,6 +82,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
     )
     from modelward.errors import ModelwardError
     from modelward.folds import FoldComparison, FoldRow, FoldSummary
+    from modelward.inventory import Environment, Inventory, InventoryScope, Lineage, SourceCode, TrainingData
     from modelward.leaks import LeakCheck, LeakKind
     from modelward.lifecycle import (
         AdoptedVersion,
@@ -221,6 +222,7 @@ __all__ = [
     "EngineCounts",
     "EnginePeriod",
     "EngineStatus",
+    "Environment",
     "EvaluationWindow",
     "EventKind",
     "Every",
@@ -241,6 +243,8 @@ __all__ = [
     "HaltResult",
     "Health",
     "Histogram",
+    "Inventory",
+    "InventoryScope",
     "Job",
     "JobChange",
     "JobFailure",
@@ -249,6 +253,7 @@ __all__ = [
     "Latency",
     "LeakCheck",
     "LeakKind",
+    "Lineage",
     "LoadFailure",
     "Metric",
     "MetricDifference",
@@ -311,10 +316,12 @@ __all__ = [
     "Severity",
     "SharpeHaircut",
     "SignificanceTest",
+    "SourceCode",
     "Stage",
     "SystemInfo",
     "TimeRange",
     "TimeWindow",
+    "TrainingData",
     "TrainingWindow",
     "Transition",
     "TransitionResult",

@@ -30,7 +30,7 @@ from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.app import App
-from modelward_server.lifecycle.queries import list_models
+from modelward_server.lifecycle.queries import ModelFilter, list_models
 from modelward_server.security import grants, scope
 from modelward_server.security.admin_session import admin_session
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
@@ -314,7 +314,7 @@ def test_page_tokens_are_good_on_every_server_of_a_ledger_and_on_no_other(busy: 
         other = Ledger(url)
         other.migrate()
         with other.reading() as session, nullcontext() if is_same else pytest.raises(InvalidField):
-            assert len(list_models(session, "", [], {}, 1, token).items) == 1
+            assert len(list_models(session, ModelFilter(), 1, token).items) == 1
         other.close()
 
 
