@@ -21,6 +21,8 @@ class InventoryScope(Record):
     """Venues, such as `XCME`."""
     desks: tuple[str, ...] = ()
     """Desks that may use it."""
+    portfolios: tuple[str, ...] = ()
+    """Portfolios that may use it, such as `overnight`."""
 
 
 @dataclass(frozen=True, repr=False)

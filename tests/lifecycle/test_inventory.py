@@ -23,6 +23,7 @@ FULL = Inventory(
         instruments=("ES", "MES"),
         venues=("XCME",),
         desks=("index",),
+        portfolios=("overnight",),
     ),
     restrictions=("not for client orders",),
     limits=("gross exposure 5 million USD",),
@@ -40,8 +41,9 @@ async def records(client: AsyncClient, name: str, kind: Kind) -> list[dict[str, 
 async def test_every_field_returns_as_it_was_given(client: AsyncClient, name: str) -> None:
     await client.create_model(f"{name}-vol")
     whole = replace(FULL, depends_on=(f"{name}-vol",))
-    empty = vars(Inventory())
-    assert [field for field in empty if getattr(whole, field) == empty[field]] == []
+    empty = vars(Inventory()) | vars(InventoryScope())
+    given = vars(whole) | vars(whole.scope)
+    assert [field for field in empty if given[field] == empty[field]] == []
     created = await client.create_model(name, inventory=whole)
     assert created.inventory == whole
     assert (await client.get_model(name)).inventory == whole

@@ -19,7 +19,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from modelward import AsyncClient, Client
+from modelward import AsyncClient, Client, Inventory
 from modelward.caller import Role
 from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
@@ -194,6 +194,17 @@ def test_an_id_of_others_is_refused_as_one_that_is_not_there(desk: Client, found
         desk.get_model("absent")
     assert "is not one of them" in refused.value.message
     assert desk.create_schedule("spx-trend", schedule_id=f"spx-{drift.report_id}", drift=True).model == "spx-trend"
+
+
+def test_a_dependency_on_a_model_of_others_is_refused_as_one_that_is_not_there(desk: Client, founder: Client) -> None:
+    for name in ("ndx-trend", "ndx-nothing"):
+        with pytest.raises(InvalidField) as refused:
+            desk.update_model("spx-trend", inventory={"depends_on": [name]})
+        assert refused.value.message.replace(name, "X") == "inventory.depends_on: names X, but there is no such model"
+    founder.update_model("spx-trend", inventory={"depends_on": ["ndx-trend"]})
+    changed = desk.update_model("spx-trend", inventory={"depends_on": ["ndx-trend"], "tier": 2})
+    assert changed.inventory.depends_on == ("ndx-trend",)
+    founder.update_model("spx-trend", inventory=Inventory())
 
 
 def ask(running: RunningServer, method: str, request: Any, token: str = "") -> Any:

@@ -108,6 +108,7 @@ class InventoryScope(_message.Message):
     ASSET_CLASSES_FIELD_NUMBER: _builtins.int
     INSTRUMENTS_FIELD_NUMBER: _builtins.int
     VENUES_FIELD_NUMBER: _builtins.int
+    PORTFOLIOS_FIELD_NUMBER: _builtins.int
     DESKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -126,6 +127,10 @@ class InventoryScope(_message.Message):
         """Venues, such as "XCME"."""
 
     @_builtins.property
+    def portfolios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Portfolios that may use it, such as "overnight"."""
+
+    @_builtins.property
     def desks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Desks that may use it."""
 
@@ -136,11 +141,12 @@ class InventoryScope(_message.Message):
         asset_classes: _abc.Iterable[_builtins.str] | None = ...,
         instruments: _abc.Iterable[_builtins.str] | None = ...,
         venues: _abc.Iterable[_builtins.str] | None = ...,
+        portfolios: _abc.Iterable[_builtins.str] | None = ...,
         desks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_classes", b"asset_classes", "desks", b"desks", "instruments", b"instruments", "regions", b"regions", "venues", b"venues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_classes", b"asset_classes", "desks", b"desks", "instruments", b"instruments", "portfolios", b"portfolios", "regions", b"regions", "venues", b"venues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,7 @@ def _scope_from_proto(message: pb.InventoryScope) -> InventoryScope:
         instruments=tuple(message.instruments),
         venues=tuple(message.venues),
         desks=tuple(message.desks),
+        portfolios=tuple(message.portfolios),
     )
 
 
