@@ -493,7 +493,7 @@ class AuditRecord(Record):
     version: int
     """The version's number; 0 for a change of the model as a whole."""
     payload: str
-    """The state after the change, as canonical JSON."""
+    """The state after the change, as canonical JSON; of an inventory and a lineage, with the state before."""
     previous_hash: str
     """Hash of the record before; 64 zeros for the first."""
     hash: str

@@ -4054,7 +4054,7 @@ class AuditRecord(_message.Message):
     version: _builtins.int
     """The version's number; 0 for a change of the model as a whole."""
     payload: _builtins.str
-    """The state after the change, as canonical JSON."""
+    """The state after the change, as canonical JSON; of an inventory and a lineage, with the state before."""
     previous_hash: _builtins.str
     """Hash of the previous record; 64 zeros for the first."""
     hash: _builtins.str
