@@ -1,16 +1,23 @@
 """The inventory of models: every field, partial changes, dependencies, filters, and what the audit log says."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from typing import Any
+from uuid import uuid4
 
+import grpc
 import pytest
 
-from modelward import AsyncClient, Inventory, InventoryScope, errors
+from modelward import AsyncClient, Client, Inventory, InventoryScope, errors
+from modelward.shared.retry import error_of
+from modelward.v1 import lifecycle_pb2
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.storage.audit import Kind
 from tests.support.clients import collect
+from tests.support.running_server import RunningServer
 
 FULL = Inventory(
     owners=("index desk", "ada"),
@@ -157,3 +164,41 @@ async def test_inventory_of_production_has_owner_and_tier_of_now(client: AsyncCl
     await client.create_model(name, inventory=FULL)
     [row] = await collect(client.list_production_versions(name_prefix=name))
     assert row.inventory == FULL
+
+
+async def test_of_changes_at_once_none_closes_a_cycle(client: AsyncClient, name: str) -> None:
+    names = [f"{name}-a", f"{name}-b"]
+    for model in names:
+        await client.create_model(model)
+    for _ in range(5):
+        pairs = ((names[0], names[1]), (names[1], names[0]))
+        changes = (client.update_model(model, inventory={"depends_on": [other]}) for model, other in pairs)
+        made = await asyncio.gather(*changes, return_exceptions=True)
+        assert sorted(type(one).__name__ for one in made) == ["InvalidField", "Model"]
+        for model in names:
+            await client.update_model(model, inventory={"depends_on": []})
+
+
+async def test_a_repeated_request_changes_it_once(server: RunningServer, name: str) -> None:
+    with Client(server.target) as sdk, grpc.insecure_channel(server.target) as channel:
+        sdk.create_model(name, inventory=FULL)
+        stub: Any = LifecycleServiceStub(channel)
+        change = lifecycle_pb2.UpdateModelRequest(model=name, request_id=str(uuid4()))
+        change.inventory.tier = 2
+        change.update_mask.paths.append("inventory.tier")
+        first = stub.UpdateModel(change)
+        sdk.update_model(name, inventory={"tier": 3})
+        assert stub.UpdateModel(change) == first
+        assert sdk.get_model(name).inventory.tier == 3
+
+
+@pytest.mark.parametrize("path", ["inventory.owner", "inventory.owners.x", "inventory.", "inventoryx", "halt"])
+def test_a_path_that_names_no_field_is_refused(server: RunningServer, name: str, path: str) -> None:
+    with Client(server.target) as sdk, grpc.insecure_channel(server.target) as channel:
+        sdk.create_model(name, inventory=FULL)
+        stub: Any = LifecycleServiceStub(channel)
+        change = lifecycle_pb2.UpdateModelRequest(model=name, update_mask={"paths": [path]})
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.UpdateModel(change)
+        assert error_of(refused.value).violations[0].field.startswith("update_mask")
+        assert sdk.get_model(name).inventory == FULL
