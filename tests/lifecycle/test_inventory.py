@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward import AsyncClient, Client, Inventory, InventoryScope, errors
 from modelward.shared.retry import error_of
@@ -197,8 +198,10 @@ def test_a_path_that_names_no_field_is_refused(server: RunningServer, name: str,
     with Client(server.target) as sdk, grpc.insecure_channel(server.target) as channel:
         sdk.create_model(name, inventory=FULL)
         stub: Any = LifecycleServiceStub(channel)
-        change = lifecycle_pb2.UpdateModelRequest(model=name, update_mask={"paths": [path]})
+        change = lifecycle_pb2.UpdateModelRequest(model=name, update_mask=FieldMask(paths=[path]))
         with pytest.raises(grpc.RpcError) as refused:
             stub.UpdateModel(change)
-        assert error_of(refused.value).violations[0].field.startswith("update_mask")
+        found = error_of(refused.value)
+        assert isinstance(found, errors.InvalidField)
+        assert found.violations[0].field.startswith("update_mask")
         assert sdk.get_model(name).inventory == FULL
