@@ -82,6 +82,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
     )
     from modelward.errors import ModelwardError
     from modelward.folds import FoldComparison, FoldRow, FoldSummary
+    from modelward.inventory import Environment, Inventory, InventoryScope, Lineage, SourceCode, TrainingData
     from modelward.leaks import LeakCheck, LeakKind
     from modelward.lifecycle import (
         AdoptedVersion,
@@ -222,6 +223,7 @@ __all__ = [
     "EngineCounts",
     "EnginePeriod",
     "EngineStatus",
+    "Environment",
     "EvaluationWindow",
     "EventKind",
     "Every",
@@ -242,6 +244,8 @@ __all__ = [
     "HaltResult",
     "Health",
     "Histogram",
+    "Inventory",
+    "InventoryScope",
     "Job",
     "JobChange",
     "JobFailure",
@@ -250,6 +254,7 @@ __all__ = [
     "Latency",
     "LeakCheck",
     "LeakKind",
+    "Lineage",
     "LoadFailure",
     "LoggedAnswer",
     "Metric",
@@ -316,10 +321,12 @@ __all__ = [
     "Severity",
     "SharpeHaircut",
     "SignificanceTest",
+    "SourceCode",
     "Stage",
     "SystemInfo",
     "TimeRange",
     "TimeWindow",
+    "TrainingData",
     "TrainingWindow",
     "Transition",
     "TransitionResult",

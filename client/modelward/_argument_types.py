@@ -154,6 +154,16 @@ def _instant(value: Any, field: str) -> datetime:
     return instant
 
 
+def _date(value: Any, field: str) -> date:
+    try:
+        day = date.fromisoformat(value) if isinstance(value, str) else value
+        if not isinstance(day, date) or isinstance(day, datetime):
+            raise ValueError
+    except ValueError:
+        raise refused(field, value, f"give {BASIC[date].name}") from None
+    return day
+
+
 def _duration(value: Any, field: str) -> timedelta:
     try:
         duration = parse_duration(value) if isinstance(value, str) else value
@@ -195,6 +205,7 @@ BASIC: dict[Any, ArgumentType] = {
     float: ArgumentType("a number", _number),
     bool: ArgumentType("True or False", _truth),
     datetime: ArgumentType("a datetime with its time zone, or ISO 8601 text such as '2026-11-01T10:00Z'", _instant),
+    date: ArgumentType("a date, or text such as '2027-03-31'", _date),
     timedelta: ArgumentType("a timedelta, or text such as '90m', '24h' or '7d'", _duration),
     Path: ArgumentType("a path", as_path),
     VersionRef: ArgumentType("a version such as 'spx-direction/3'", _version),

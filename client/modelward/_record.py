@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -112,7 +112,7 @@ def brief(value: object) -> str:
 
 
 def _brief_object(value: object) -> str:
-    if value is None or isinstance(value, int | timedelta):
+    if value is None or isinstance(value, int | timedelta | date):
         return str(value)
     return repr(value) if isinstance(value, Record) else f"<{type(value).__name__}>"
 

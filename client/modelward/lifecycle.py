@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.backtest import Overfitting, ValidationFold
+from modelward.inventory import Inventory, Lineage
 from modelward.leaks import LeakKind
 from modelward.shared.figures import duration, metric, p_equals, statistic
 from modelward.signature import Signature
@@ -112,6 +113,8 @@ class Model(Record):
     """The halt; None while the model may be used."""
     etag: str
     """Changes with every change of the model; pass it with a change to detect concurrent ones."""
+    inventory: Inventory = field(default_factory=Inventory)
+    """What the inventory states of it: owners, purpose, tier, scope and more."""
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -235,6 +238,10 @@ class ModelVersion(Record):
     """The folds of its cross-validation."""
     training_window: TrainingWindow | None = None
     """The times of its training data; None if they were not told."""
+    lineage: Lineage = field(default_factory=Lineage)
+    """Where it comes from, and what is known of it."""
+    job_id: str = ""
+    """The retraining job that registered it; empty if none did."""
 
     @property
     def ref(self) -> VersionRef:
@@ -486,7 +493,7 @@ class AuditRecord(Record):
     version: int
     """The version's number; 0 for a change of the model as a whole."""
     payload: str
-    """The state after the change, as canonical JSON."""
+    """The state after the change, as canonical JSON; of an inventory and a lineage, with the state before."""
     previous_hash: str
     """Hash of the record before; 64 zeros for the first."""
     hash: str
@@ -724,6 +731,8 @@ class ProductionVersion(Record):
     """The model's name."""
     promotion: Transition | None
     """The transition by which the version came into production; None if nothing was in production."""
+    inventory: Inventory = field(default_factory=Inventory)
+    """What the inventory states of the model now, also where the time is in the past."""
 
     def _describe(self) -> str:
         if self.promotion is None:

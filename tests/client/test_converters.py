@@ -33,6 +33,7 @@ from modelward import (
     EngineCounts,
     EnginePeriod,
     EngineStatus,
+    Environment,
     EventKind,
     FeatureDrift,
     FeatureThresholds,
@@ -41,8 +42,11 @@ from modelward import (
     Halt,
     HaltResult,
     Histogram,
+    Inventory,
+    InventoryScope,
     JobChange,
     JointDrift,
+    Lineage,
     LoadFailure,
     LoggedAnswer,
     MetricMargin,
@@ -72,8 +76,10 @@ from modelward import (
     ScoreRecord,
     Setting,
     Severity,
+    SourceCode,
     Stage,
     SystemInfo,
+    TrainingData,
     Transition,
     TransitionResult,
     Trial,
@@ -107,7 +113,30 @@ SCORE = ScoreRecord(
     "r", NOW, "ann", True, REF, "d" * 64, Stage.PRODUCTION, "Score", 2, "a" * 64, "b" * 64, ("numpy 2.1.0",)
 )
 HALT = Halt("ann", "prices are wrong", NOW)
-MODEL = Model("spx-direction", "direction", {"desk": "index"}, NOW, NOW, 3, 2, HALT, "r5")
+INVENTORY = Inventory(
+    owners=("ada", "index desk"),
+    accountable_manager="Grace Hopper",
+    purpose="direction at the close",
+    tier=1,
+    scope=InventoryScope(("US",), ("futures",), ("ES",), ("XCME",), ("index",), ("overnight",)),
+    restrictions=("not for clients",),
+    limits=("10 contracts",),
+    assumptions=("liquid",),
+    weaknesses=("slow",),
+    depends_on=("spx-vol",),
+    next_review=NOW.date(),
+)
+LINEAGE = Lineage(
+    code=SourceCode("https://git.example.com/x.git", "0123abc", dirty=False),
+    data=(TrainingData("s3://bucket/x", "a" * 64),),
+    environment=Environment("3.11.9", "Linux", {"numpy": "2.1.0"}),
+    parent_version=2,
+    restrictions=("regular hours",),
+    limits=("5 contracts",),
+    assumptions=("costs of 1 basis point",),
+    weaknesses=("no crisis",),
+)
+MODEL = Model("spx-direction", "direction", {"desk": "index"}, NOW, NOW, 3, 2, HALT, "r5", INVENTORY)
 VERSION = ModelVersion(
     model="spx-direction",
     version=3,
@@ -128,6 +157,8 @@ VERSION = ModelVersion(
     mlflow_version="7",
     references=("calm", "default"),
     etag="r2",
+    lineage=LINEAGE,
+    job_id="job-1",
 )
 GATE = GateResult("metrics.accuracy", True, "accuracy 0.57 is in range")
 TRANSITION = Transition(9, REF, Stage.STAGING, Stage.PRODUCTION, "bob", "review", NOW, 2, (GATE,))
@@ -334,7 +365,7 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
     "nothing in production": (
         events.production_version_to_proto,
         events.production_version_from_proto,
-        ProductionVersion("spx", None),
+        ProductionVersion("spx", None, INVENTORY),
     ),
     "overview": (overview.overview_to_proto, overview.overview_from_proto, OVERVIEW),
     "A/B test": (abtest.ab_test_to_proto, abtest.ab_test_from_proto, AB_TEST),

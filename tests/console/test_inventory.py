@@ -3,14 +3,15 @@
 import csv
 import io
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from modelward import AsyncClient
+from modelward import AsyncClient, Inventory, InventoryScope, Lineage, SourceCode, TrainingData
 from modelward.caller import Role
 from modelward.lifecycle import Transition
 from modelward_server.console.pages import inventory
@@ -117,3 +118,70 @@ async def test_models_of_others_are_not_listed(stranger: httpx.AsyncClient, guar
 async def test_an_empty_page_says_so(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
     await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "none-"))
     assert "No model existed then" in (await stranger.get("/inventory")).text
+
+
+STATED = Inventory(
+    owners=("ada", HOSTILE),
+    accountable_manager="Grace Hopper",
+    purpose="direction at the close",
+    tier=2,
+    scope=InventoryScope(desks=("index",), asset_classes=("futures",)),
+    limits=("10 contracts", FORMULA),
+    next_review=date(2027, 3, 31),
+)
+
+
+async def test_inventory_has_owner_tier_and_next_review(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, moves: Sequence[Transition]
+) -> None:
+    await sdk.update_model(name, inventory=STATED)
+    page = (await browser.get("/inventory", params={"prefix": name})).text
+    for cell in (
+        'data-label="owner">ada, &lt;script&gt;',
+        'data-label="tier">2<',
+        'data-label="next review">2027-03-31<',
+    ):
+        assert cell in page
+    assert HOSTILE not in page
+    (row,) = csv.DictReader(io.StringIO((await browser.get("/inventory.csv", params={"prefix": name})).text))
+    assert (row["owners"], row["desks"], row["tier"]) == (f'["ada", "{HOSTILE}"]', '["index"]', "2")
+    assert (row["next_review"], row["limits"], row["regions"]) == ("2027-03-31", f'["10 contracts", "{FORMULA}"]', "")
+
+
+async def test_page_of_a_model_shows_what_is_stated_of_it(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str
+) -> None:
+    await sdk.create_model(f"{name}-vol")
+    await sdk.create_model(name)
+    assert "Nothing is stated" in (await browser.get(f"/models/{name}")).text
+    await sdk.update_model(name, inventory=replace(STATED, depends_on=(f"{name}-vol",)))
+    page = (await browser.get(f"/models/{name}")).text
+    shown = (
+        "Grace Hopper",
+        "direction at the close",
+        ">2<",
+        "futures",
+        "10 contracts",
+        "2027-03-31",
+        "ada, &lt;script",
+    )
+    for fact in (*shown, f'<a href="/models/{name}-vol">'):
+        assert fact in page
+    assert HOSTILE not in page
+
+
+async def test_page_of_a_version_shows_its_lineage(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    await sdk.register(name, tmp_path / "model.bin", collect_lineage=False)
+    assert "Nothing was told of it" in (await browser.get(f"/models/{name}/versions/1")).text
+    code = SourceCode("https://git.example.com/x.git", "0123abc", dirty=True)
+    data = (TrainingData("s3://bucket/x", "a" * 64),)
+    lineage = Lineage(code, data, parent_version=1, weaknesses=(HOSTILE,))
+    await sdk.register(name, tmp_path / "model.bin", lineage=lineage)
+    page = (await browser.get(f"/models/{name}/versions/2")).text
+    shown = ("https://git.example.com/x.git", "0123abc, with changes", "s3://bucket/x", "a" * 64, "numpy", "&lt;script")
+    for fact in (*shown, f'<a href="/models/{name}/versions/1">version 1</a>'):
+        assert fact in page
+    assert HOSTILE not in page

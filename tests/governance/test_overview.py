@@ -38,7 +38,7 @@ from modelward_server.governance.overview import MAX_REPORTS, get_overview
 from modelward_server.governance.promotion_evidence import drift_alarm
 from modelward_server.identity import Identity
 from modelward_server.lifecycle.models import get_model
-from modelward_server.lifecycle.queries import list_models
+from modelward_server.lifecycle.queries import ModelFilter, list_models
 from modelward_server.lifecycle.rollout import get_rollout
 from modelward_server.lifecycle.transition_queries import list_transitions
 from modelward_server.lifecycle.versions import get_version
@@ -245,7 +245,7 @@ def all_pages(session: Session, prefix: str, size: int, now: datetime) -> list[O
 
 
 def names_of(session: Session, prefix: str, stages: tuple[Stage, ...] = ()) -> list[str]:
-    return [model.name for model in list_models(session, prefix, stages, {}, 1000, "").items]
+    return [model.name for model in list_models(session, ModelFilter(prefix, stages), 1000, "").items]
 
 
 @pytest.mark.system  # It fills a registry of many models.

@@ -36,6 +36,8 @@ class Registry:
             mw.promote(mw.register("spx", folder / "model.bin", tags={"desk": "a"}, metrics={"ic": 0.1}), to="staging")
         mw.promote("spx/1", to="production", reason="best of March")
         mw.create_model("ndx", description="Nasdaq")
+        mw.update_model("ndx", inventory={"tier": 1, "depends_on": ["spx"]})
+        mw.update_version("spx/1", lineage={"weaknesses": ["slow"]})
         mw.halt("ndx", reason="no data")
         mw.set_promotion_policy(PromotionPolicy("spx", required_tags=("approved",)))
         mw.set_drift_policy(DriftPolicy("spx", DriftThresholds()))
@@ -115,6 +117,18 @@ BY_HAND = {
     "a description": (
         ["UPDATE ledger_models SET description = 'approved' WHERE name = 'spx'"],
         {("ledger_models", "spx", "description")},
+    ),
+    "an inventory": (
+        ["""UPDATE ledger_models SET inventory = '{"tier": 4}'::json WHERE name = 'spx'"""],
+        {("ledger_models", "spx", "inventory")},
+    ),
+    "a lineage": (
+        ["UPDATE ledger_versions SET lineage = NULL WHERE version = 1"],
+        {("ledger_versions", "spx/1", "lineage")},
+    ),
+    "a job": (
+        ["UPDATE ledger_versions SET job_id = 'x' WHERE version = 1"],
+        {("ledger_versions", "spx/1", "job_id")},
     ),
     "a number that counts back": (
         ["UPDATE ledger_models SET latest_version = 1 WHERE name = 'spx'"],

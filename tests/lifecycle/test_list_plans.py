@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
-from modelward_server.lifecycle.queries import VersionFilter, list_versions
+from modelward_server.lifecycle.queries import ModelFilter, VersionFilter, list_models, list_versions
 from modelward_server.lifecycle.states import halts, unusable
 from modelward_server.lifecycle.transition_queries import list_transitions
 from modelward_server.storage import search
@@ -42,6 +42,18 @@ def test_newest_versions_come_first_without_sorting_those_of_the_model(
     *counts, listed = _plans(session, lambda: list_versions(session, versions, 10, ""))
     assert not any("TEMP B-TREE" in step for plan in counts for step in plan), counts
     assert sum("TEMP B-TREE" in step for step in listed) == 1, listed  # The rows of the page, once they are found.
+
+
+@pytest.mark.parametrize(
+    "models", [ModelFilter(owner="ada"), ModelFilter(tier=1), ModelFilter(desk="index"), ModelFilter(tags={"a": "b"})]
+)
+def test_models_are_found_by_their_inventory_as_by_their_tags(
+    session: Session, models: ModelFilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "FEW", 0)
+    plans = _plans(session, lambda: list_models(session, models, 10, ""))
+    assert all(any("_by_value" in step for step in plan) for plan in plans), plans
+    assert not any("SCAN ledger" in step for plan in plans for step in plan), plans
 
 
 @pytest.mark.parametrize(("read", "index"), [(halts, "ledger_models_halted"), (unusable, "ledger_versions_unusable")])

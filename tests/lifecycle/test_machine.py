@@ -27,6 +27,7 @@ from modelward.errors import (
     NothingResolved,
     RequestIdReused,
 )
+from modelward.inventory import Lineage
 from modelward.lifecycle import ArtifactFile, Stage, VersionRef
 from modelward.shared.convert.lifecycle import (
     model_to_proto,
@@ -227,7 +228,9 @@ class Stages(RuleBasedStateMachine):
         request = pb.UpdateModelVersionRequest(description=str(uuid4()), etag=etag, request_id=str(uuid4()))
 
         def change(session: Session, actor: ActorContext) -> pb.UpdateModelVersionResponse:
-            changed = versions.update_version(session, ref, ["description"], request.description, {}, etag, actor)
+            changed = versions.update_version(
+                session, ref, ["description"], request.description, {}, Lineage(), etag, actor
+            )
             return pb.UpdateModelVersionResponse(version=version_to_proto(changed))
 
         if changes != self.expected[ref.model].changes[ref.version]:

@@ -14,6 +14,7 @@ import pytest
 
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
 from modelward.drift import Reference
+from modelward.inventory import Lineage, SourceCode
 from modelward_server.mlflow import run_data
 from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.mlflow.details import Details, MetricPoint, ShownDrift
@@ -48,6 +49,7 @@ def _version(number: int, **changes: Any) -> ModelVersion:
         mlflow_version="",
         references=(),
         etag="r1",
+        lineage=Lineage(SourceCode("https://git.example.com/x.git", "0123abc")),
     )
     return replace(version, **changes)
 
@@ -96,6 +98,8 @@ def test_version_shows_with_everything_a_data_scientist_looks_for(
     assert run.data.metrics == {"accuracy": 0.57}
     assert run.data.params == {"n_estimators": "300"}
     assert (run.data.tags["asset"], run.data.tags["mlflow.note.content"]) == ("SPX", "random forest")
+    code = [run.data.tags[f"mlflow.source.git.{key}"] for key in ("repoURL", "commit")]
+    assert code == ["https://git.example.com/x.git", "0123abc"]
     registered = client.get_registered_model(model.name)
     assert (registered.description, registered.tags["desk"]) == (model.description, "index")
     version = client.get_model_version(model.name, shown.mlflow_version)

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from modelward.errors import ConcurrentChange, NotDue
+from modelward.inventory import Inventory
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import AtSession, Cron, DueModel, Every, Job, JobState, OnPerformance, Trigger
 from modelward.schedules import CatchUp, FiringOutcome, FiringRecord, Overlap, SchedulePolicy
@@ -82,7 +83,7 @@ class World:
         self.ledger, self.clock = ledger, Clock()
         self.ticker = Scheduler(ledger, 1.0, lambda: None, self.clock)
         with ledger.writing() as session:
-            create_model(session, "spx", "", {}, self.ada)
+            create_model(session, "spx", "", {}, Inventory(), self.ada)
             schedules.create_schedule(session, "spx", "daily", "", triggers, self.ada, policy)
 
     @property
@@ -228,7 +229,7 @@ def test_a_pause_is_made_good_as_the_policy_says(ledger: Ledger) -> None:
 def test_a_calendar_that_has_ended_is_told_once_and_stops_nothing_else(ledger: Ledger) -> None:
     world = World(ledger, AtSession("XNYS", after_close=timedelta(0)))
     far = datetime(2100, 1, 1, tzinfo=UTC)
-    world.do(lambda session: create_model(session, "ndx", "", {}, world.ada))
+    world.do(lambda session: create_model(session, "ndx", "", {}, Inventory(), world.ada))
     world.do(lambda session: schedules.create_schedule(session, "ndx", "other", "", [Every(DAY)], world.ada))
     with ledger.writing() as session:
         schedules.update_schedule(

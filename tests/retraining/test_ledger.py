@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from modelward.errors import ConcurrentChange, InvalidField, NotDue
+from modelward.inventory import Inventory
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import Cron, Every, JobState, OnPerformance, PeriodicEvidence
 from modelward_server.actor_context import ActorContext
@@ -179,7 +180,7 @@ def test_a_deleted_schedule_leaves_its_open_job(ledger: Ledger, blobs: BlobStore
 
 def test_the_database_itself_refuses_a_second_open_job_of_a_model(ledger: Ledger) -> None:
     with ledger.writing() as session:
-        create_model(session, "spx", "", {}, ada(T0))
+        create_model(session, "spx", "", {}, Inventory(), ada(T0))
         new_job(session, "spx", 0, (), ada(T0))
     with pytest.raises(ConcurrentChange, match="UNIQUE"), ledger.writing() as session:
         new_job(session, "spx", 0, (), ada(T0))
@@ -188,7 +189,7 @@ def test_the_database_itself_refuses_a_second_open_job_of_a_model(ledger: Ledger
 def test_pages_of_due_models_go_on_behind_the_last_one(ledger: Ledger) -> None:
     with ledger.writing() as session:
         for number in range(5):
-            create_model(session, f"spx-{number}", "", {}, ada(T0))
+            create_model(session, f"spx-{number}", "", {}, Inventory(), ada(T0))
             schedules.create_schedule(session, f"spx-{number}", "", "", [Every((5 - number) * DAY)], ada(T0))
         names, token = [], ""
         for size in (2, 2, 1):

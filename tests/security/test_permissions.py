@@ -17,7 +17,15 @@ from google.protobuf.message_factory import GetMessageClass
 from modelward import Client
 from modelward.caller import Role
 from modelward.errors import ModelNotAllowed
-from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
+from modelward.v1 import (
+    common_pb2,
+    comparison_pb2,
+    drift_pb2,
+    inventory_pb2,
+    lifecycle_pb2,
+    retraining_pb2,
+    scoring_pb2,
+)
 from modelward_server.app import App
 from modelward_server.identity import Identity
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
@@ -159,6 +167,7 @@ NO_LOCATIONS = {
     "modelward.v1.DownloadArtifactRequest.path": "below the artifact's root",
     "modelward.v1.Replica.address": "where a server listens, told by itself",
     "modelward.v1.ModelVersion.model_file": "one of the version's files, told by the server",
+    "modelward.v1.TrainingData.uri": "told for the record, and never read",
 }
 """Texts that look like locations by their names, and why they are none."""
 
@@ -170,7 +179,7 @@ def every_field(kinds: Iterable[Descriptor]) -> Iterator[FieldDescriptor]:
 
 
 def contract_fields() -> list[FieldDescriptor]:
-    files = [*FILES, common_pb2]
+    files = [*FILES, common_pb2, inventory_pb2]
     return list(every_field(chain.from_iterable(file.DESCRIPTOR.message_types_by_name.values() for file in files)))
 
 
@@ -188,6 +197,7 @@ def test_every_field_with_the_digest_of_an_upload_is_marked_as_one() -> None:
     no_uploads = {
         "modelward.v1.BlobHeader.sha256",  # It brings the content.
         "modelward.v1.VerifyAuditLogRequest.expected_hash",  # It is of a record.
+        "modelward.v1.TrainingData.sha256",  # It is told for the record, and nothing is read by it.
     }
     assert digests - no_uploads == marked
 

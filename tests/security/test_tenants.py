@@ -19,7 +19,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from modelward import AsyncClient, Client
+from modelward import AsyncClient, Client, Inventory
 from modelward.caller import Role
 from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
@@ -30,7 +30,7 @@ from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.app import App
-from modelward_server.lifecycle.queries import list_models
+from modelward_server.lifecycle.queries import ModelFilter, list_models
 from modelward_server.security import grants, scope
 from modelward_server.security.admin_session import admin_session
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
@@ -196,6 +196,17 @@ def test_an_id_of_others_is_refused_as_one_that_is_not_there(desk: Client, found
     assert desk.create_schedule("spx-trend", schedule_id=f"spx-{drift.report_id}", drift=True).model == "spx-trend"
 
 
+def test_a_dependency_on_a_model_of_others_is_refused_as_one_that_is_not_there(desk: Client, founder: Client) -> None:
+    for name in ("ndx-trend", "ndx-nothing"):
+        with pytest.raises(InvalidField) as refused:
+            desk.update_model("spx-trend", inventory={"depends_on": [name]})
+        assert refused.value.message.replace(name, "X") == "inventory.depends_on: names X, but there is no such model"
+    founder.update_model("spx-trend", inventory={"depends_on": ["ndx-trend"]})
+    changed = desk.update_model("spx-trend", inventory={"depends_on": ["ndx-trend"], "tier": 2})
+    assert changed.inventory.depends_on == ("ndx-trend",)
+    founder.update_model("spx-trend", inventory=Inventory())
+
+
 def ask(running: RunningServer, method: str, request: Any, token: str = "") -> Any:
     """Make a call on a connection of its own."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
@@ -314,7 +325,7 @@ def test_page_tokens_are_good_on_every_server_of_a_ledger_and_on_no_other(busy: 
         other = Ledger(url)
         other.migrate()
         with other.reading() as session, nullcontext() if is_same else pytest.raises(InvalidField):
-            assert len(list_models(session, "", [], {}, 1, token).items) == 1
+            assert len(list_models(session, ModelFilter(), 1, token).items) == 1
         other.close()
 
 

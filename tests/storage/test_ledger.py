@@ -14,7 +14,7 @@ from sqlalchemy import NullPool, create_engine, insert, inspect
 
 from modelward.errors import ConcurrentChange, StoreUnavailable
 from modelward.lifecycle import MetricRange
-from modelward_server.lifecycle.queries import VersionFilter, list_models, list_versions
+from modelward_server.lifecycle.queries import ModelFilter, VersionFilter, list_models, list_versions
 from modelward_server.storage.ledger import MIGRATIONS, Ledger
 from modelward_server.storage.tables import Base, ModelRow, VersionRow
 from tests.support.postgres import DATABASES, new_database
@@ -70,7 +70,7 @@ def test_migration_carries_the_tags_and_metrics_of_an_older_ledger_over(url: str
         session.execute(insert(VersionRow).values(_version("spx", 2) | {"stage": "archived"}))
     older.migrate()
     with older.reading() as session:
-        [model] = list_models(session, "", (), tags, 10, "").items
+        [model] = list_models(session, ModelFilter(tags=tags), 10, "").items
         [tagged] = list_versions(session, VersionFilter(tags=tags), 10, "").items
         bounds = (MetricRange("accuracy", at_least=0.57), MetricRange("depth", at_most=4))
         [measured] = list_versions(session, VersionFilter(metrics=bounds), 10, "").items

@@ -199,7 +199,7 @@ class RequestFuzzer:
             message.seconds = self._random.choice([1, 60, 3600, 1_700_000_000])
 
     def _paths(self) -> list[str]:
-        known = self._known.texts.get("paths", ["description", "tags"])
+        known = self._known.texts.get("paths", ["description", "tags", "inventory.scope", "lineage.code"])
         return [self._random.choice(TEXTS if self._bad() else known) for _ in range(self.count(2) + 1)]
 
 

@@ -11,14 +11,17 @@ from typing import Any
 from modelward._async.uploading import AsyncUploading
 from modelward._backtest import INLINE_BYTES, trials_to_proto
 from modelward._coerce import as_names, as_training_window
+from modelward._lineage import collected_lineage
 from modelward._reference import ReferenceArguments, checked_reference, inline_reference, save_reference
 from modelward._transfers import MESSAGE_BYTES
 from modelward.backtest import ValidationFold
+from modelward.inventory import Lineage
 from modelward.lifecycle import ModelFormat, ModelVersion, TrainingWindow
 from modelward.retraining import Job
 from modelward.shared import model_files
 from modelward.shared.convert.backtest import fold_to_proto
 from modelward.shared.convert.common import file_to_proto
+from modelward.shared.convert.inventory import lineage_to_proto
 from modelward.shared.convert.lifecycle import format_to_proto, training_to_proto, version_from_proto
 from modelward.shared.convert.signature import signature_to_proto
 from modelward.signature import Signature
@@ -48,6 +51,8 @@ class AsyncRegistering(AsyncUploading):
         folds: Sequence[ValidationFold] = (),
         training_window: tuple[Any, Any] | TrainingWindow | None = None,
         horizon: timedelta = timedelta(0),
+        lineage: Lineage | None = None,
+        collect_lineage: bool = True,
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -79,6 +84,11 @@ class AsyncRegistering(AsyncUploading):
                 datetimes (without a zone in UTC), ISO 8601 text, or integers. A comparison says when its test data
                 begin before. By default those of `reference`, if it has times.
             horizon: how long after a row its label is known; with `training_window` of times.
+            lineage: where it comes from, and what is known of it.
+            collect_lineage: whether to find what `lineage` leaves empty: the commit of the working directory's git
+                repository, its address without credentials and whether tracked files differ; the releases of Python
+                and of the packages that the model needs, and the platform; the SHA-256 of `reference` as it is sent.
+                What cannot be found is left out.
             job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
                 it, and a job has one version.
             request_id: a UUID of the caller's own, with which the same call can be repeated after a crash: it returns
@@ -119,9 +129,10 @@ class AsyncRegistering(AsyncUploading):
                 trials=tried,
                 folds=map(fold_to_proto, folds),
                 training_window=trained,
+                lineage=lineage_to_proto(lineage) if lineage else None,
                 request_id=request_id,
             )
-        return await self._register(request, checked, timeout)
+        return await self._register(request, checked, collect_lineage, timeout)
 
     async def register_files(
         self,
@@ -137,6 +148,8 @@ class AsyncRegistering(AsyncUploading):
         folds: Sequence[ValidationFold] = (),
         training_window: tuple[Any, Any] | TrainingWindow | None = None,
         horizon: timedelta = timedelta(0),
+        lineage: Lineage | None = None,
+        collect_lineage: bool = True,
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -155,6 +168,8 @@ class AsyncRegistering(AsyncUploading):
             folds: the folds of its cross-validation.
             training_window: the first and the last time of its training data, as for `register`.
             horizon: how long after a row its label is known, as for `register`.
+            lineage: where it comes from, and what is known of it.
+            collect_lineage: whether to find what `lineage` leaves empty, as for `register`.
             job: the retraining job that produced the version, as returned by `lease_job`.
             request_id: a UUID of the caller's own, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -180,6 +195,8 @@ class AsyncRegistering(AsyncUploading):
             folds=folds,
             training_window=training_window,
             horizon=horizon,
+            lineage=lineage,
+            collect_lineage=collect_lineage,
             job=job,
             request_id=request_id,
             timeout=timeout,
@@ -204,6 +221,8 @@ class AsyncRegistering(AsyncUploading):
         folds: Sequence[ValidationFold] = (),
         training_window: tuple[Any, Any] | TrainingWindow | None = None,
         horizon: timedelta = timedelta(0),
+        lineage: Lineage | None = None,
+        collect_lineage: bool = True,
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -228,6 +247,8 @@ class AsyncRegistering(AsyncUploading):
             folds: the folds of its cross-validation.
             training_window: the first and the last time of its training data, as for `register`.
             horizon: how long after a row its label is known, as for `register`.
+            lineage: where it comes from, and what is known of it.
+            collect_lineage: whether to find what `lineage` leaves empty, as for `register`.
             job: the retraining job that produced the version, as returned by `lease_job`.
             request_id: a UUID of the caller's own, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -257,20 +278,25 @@ class AsyncRegistering(AsyncUploading):
             trials=trials_to_proto(trials),
             folds=map(fold_to_proto, folds),
             training_window=_trained_on(training_window, horizon),
+            lineage=lineage_to_proto(lineage) if lineage else None,
             request_id=request_id,
         )
-        return await self._register(request, checked, timeout)
+        return await self._register(request, checked, collect_lineage, timeout)
 
     async def _register(
         self,
         request: pb.RegisterModelVersionRequest,
         reference: ReferenceArguments,
+        collect_lineage: bool,
         timeout: float | None,
     ) -> ModelVersion:
         """Register a version together with its reference and its trials."""
         if request.trials.returns.ByteSize() > INLINE_BYTES:
             await self._upload_tables([request.trials.returns], timeout)
         await self._add_reference(request, reference, timeout)
+        if collect_lineage:
+            found = await asyncio.to_thread(collected_lineage, request.format_name, request.reference.data)
+            request.collected_lineage.CopyFrom(lineage_to_proto(found))
         answer = await self._call(self._lifecycle.RegisterModelVersion, request, timeout)
         if request.HasField("reference") and not answer.version.references:
             return await self._set_reference_afterwards(answer.version, request.reference, timeout)

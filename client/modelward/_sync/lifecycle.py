@@ -9,14 +9,16 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward._coerce import AnyVersion, as_ref, as_stage
+from modelward._inventory import changed_fields
 from modelward._sync.uploading import Uploading
 from modelward._transfers import IncomingFile, check_room, holds, inside
 from modelward.errors import ModelwardError
+from modelward.inventory import Inventory, Lineage
 from modelward.lifecycle import (
     ArtifactFile,
     MetricRange,
@@ -27,6 +29,7 @@ from modelward.lifecycle import (
 from modelward.paging import Pager
 from modelward.shared import model_files
 from modelward.shared.convert.common import ref_to_proto, stage_to_proto, time_to_proto
+from modelward.shared.convert.inventory import inventory_to_proto, lineage_to_proto
 from modelward.shared.convert.lifecycle import (
     metric_range_to_proto,
     model_from_proto,
@@ -46,22 +49,32 @@ PAGE_SIZE = 200
 class Lifecycle(Uploading):
     """Models, versions and their files."""
 
-    def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
+    def create_model(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        inventory: Inventory | None = None,
+    ) -> Model:
         """Create a model without versions; `register` also does this for a new model.
 
         Args:
             name: the model's name, of at most 128 letters, digits, dots, hyphens and underscores; it is unique.
             description: its purpose.
             tags: free labels, as text.
+            inventory: what the inventory states of it: owners, purpose, tier, scope and more.
 
         Returns:
             The model.
 
         Raises:
             ModelExists: the name is taken.
-            InvalidField: the name is empty, too long or contains a character that is not allowed.
+            InvalidField: the name is empty, too long or contains a character that is not allowed; or the inventory
+                names a model that does not exist.
         """
-        request = pb.CreateModelRequest(model=name, description=description, tags=tags or {})
+        stated = inventory_to_proto(inventory) if inventory else None
+        request = pb.CreateModelRequest(model=name, description=description, tags=tags or {}, inventory=stated)
         return model_from_proto((self._call(self._lifecycle.CreateModel, request)).model)
 
     def get_model(self, name: str) -> Model:
@@ -79,7 +92,14 @@ class Lifecycle(Uploading):
         return model_from_proto((self._call(self._lifecycle.GetModel, pb.GetModelRequest(model=name))).model)
 
     def list_models(
-        self, *, name_prefix: str = "", stages: Sequence[Stage | str] = (), tags: Mapping[str, str] | None = None
+        self,
+        *,
+        name_prefix: str = "",
+        stages: Sequence[Stage | str] = (),
+        tags: Mapping[str, str] | None = None,
+        owner: str = "",
+        tier: int | None = None,
+        desk: str = "",
     ) -> Pager[Model]:
         """List the models that meet every condition, by name.
 
@@ -87,6 +107,9 @@ class Lifecycle(Uploading):
             name_prefix: only models whose name begins with this; all when empty.
             stages: only models with a version in one of these; all when empty.
             tags: only models with all of these tags.
+            owner: only models that this person or team owns; all when empty.
+            tier: only models of this tier, from 1 to 4; None for all.
+            desk: only models whose scope has this desk; all when empty.
 
         Returns:
             The models; their pages are fetched as they are needed.
@@ -95,19 +118,33 @@ class Lifecycle(Uploading):
             InvalidField: there is no stage with this name, or the prefix cannot begin a name.
         """
         request = pb.ListModelsRequest(
-            name_prefix=name_prefix, stages=_stages(stages), tags=tags or {}, page_size=PAGE_SIZE
+            name_prefix=name_prefix,
+            stages=_stages(stages),
+            tags=tags or {},
+            owner=owner,
+            tier=tier or 0,
+            desk=desk,
+            page_size=PAGE_SIZE,
         )
         return self._list(self._lifecycle.ListModels, request, "models", model_from_proto)
 
     def update_model(
-        self, name: str, *, description: str | None = None, tags: Mapping[str, str] | None = None, etag: str = ""
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        inventory: Inventory | Mapping[str, Any] | None = None,
+        etag: str = "",
     ) -> Model:
-        """Replace a model's description or tags; None leaves them unchanged.
+        """Replace a model's description, tags or inventory; None leaves them unchanged.
 
         Args:
             name: the model's name.
             description: the new description.
             tags: the new tags, in place of all former ones.
+            inventory: the new inventory, in place of the former one; or a mapping of the fields to change to their new
+                values, such as `{"tier": 2, "scope": {"desks": ["index"]}}`, which leaves the others unchanged.
             etag: the model's expected etag; empty accepts any.
 
         Returns:
@@ -116,10 +153,22 @@ class Lifecycle(Uploading):
         Raises:
             ModelNotFound: there is no model with this name.
             EtagMismatch: it changed since `etag` was read.
-            InvalidField: nothing is to be changed, or a tag is invalid.
+            InvalidField: nothing is to be changed, or a tag or a field of the inventory is invalid; or a model on which
+                it is to depend does not exist, or depends on it.
+
+        Examples:
+            >>> model = mw.update_model("spx-trend", inventory={"tier": 1, "owners": ["index desk"]})
+            >>> model.inventory.tier
+            1
         """
+        stated, changed = changed_fields(Inventory, inventory, "inventory")
         request = pb.UpdateModelRequest(
-            model=name, description=description or "", tags=tags or {}, update_mask=_mask(description, tags), etag=etag
+            model=name,
+            description=description or "",
+            tags=tags or {},
+            inventory=inventory_to_proto(stated) if changed else None,
+            update_mask=_mask(description, tags, changed),
+            etag=etag,
         )
         return model_from_proto((self._call(self._lifecycle.UpdateModel, request)).model)
 
@@ -190,14 +239,17 @@ class Lifecycle(Uploading):
         *,
         description: str | None = None,
         tags: Mapping[str, str] | None = None,
+        lineage: Lineage | Mapping[str, Any] | None = None,
         etag: str = "",
     ) -> ModelVersion:
-        """Replace a version's description or tags; None leaves them unchanged.
+        """Replace a version's description, tags or lineage; None leaves them unchanged.
 
         Args:
             version: the version, such as `"spx-trend/3"`.
             description: the new description.
             tags: the new tags, in place of all former ones.
+            lineage: the new lineage, in place of the former one; or a mapping of the fields to change to their new
+                values, such as `{"weaknesses": ["not tried in a crisis"]}`, which leaves the others unchanged.
             etag: the version's expected etag; empty accepts any.
 
         Returns:
@@ -206,13 +258,15 @@ class Lifecycle(Uploading):
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
             EtagMismatch: it changed since `etag` was read.
-            InvalidField: nothing is to be changed, or a tag is invalid.
+            InvalidField: nothing is to be changed, or a tag or a field of the lineage is invalid.
         """
+        known, changed = changed_fields(Lineage, lineage, "lineage")
         request = pb.UpdateModelVersionRequest(
             version=ref_to_proto(as_ref(version)),
             description=description or "",
             tags=tags or {},
-            update_mask=_mask(description, tags),
+            lineage=lineage_to_proto(known) if changed else None,
+            update_mask=_mask(description, tags, changed),
             etag=etag,
         )
         return version_from_proto((self._call(self._lifecycle.UpdateModelVersion, request)).version)
@@ -336,6 +390,6 @@ def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:
     return [stage_to_proto(as_stage(stage)) for stage in stages]
 
 
-def _mask(description: str | None, tags: Mapping[str, str] | None) -> FieldMask:
+def _mask(description: str | None, tags: Mapping[str, str] | None, others: Sequence[str]) -> FieldMask:
     given = {"description": description, "tags": tags}
-    return FieldMask(paths=[name for name, value in given.items() if value is not None])
+    return FieldMask(paths=[*(name for name, value in given.items() if value is not None), *others])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelward import Model, ModelVersion, Trial, TrialResult
+from modelward import Inventory, Model, ModelVersion, Trial, TrialResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_models_and_versions, complete_versions
+from modelward.cli.inventory import BRIEF, inventory_facts, lineage_facts
 from modelward.cli.options import GROUP, IGNORE, TIME, Duration, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -29,22 +30,35 @@ USABLE = {TrialResult.USABLE: "yes", TrialResult.UNUSABLE: "no", TrialResult.PEN
 @click.option("--prefix", default="", metavar="TEXT", help="Only names with this prefix.")
 @stages("Only models with a version in this stage.")
 @pairs("--tag", "tags", "Only models with this tag.")
+@click.option("--owner", default="", metavar="TEXT", help="Only models of this owner.")
+@click.option("--tier", type=click.IntRange(1, 4), help="Only models of this tier; 1 is the most material.")
+@click.option("--desk", default="", metavar="TEXT", help="Only models whose scope has this desk.")
 @remote
-def models(client: "Client", out: Output, prefix: str, stages: tuple[str, ...], tags: Any) -> None:
-    """List the models."""
+def models(client: "Client", out: Output, prefix: str, stages: tuple[str, ...], tags: Any, **stated: Any) -> None:
+    """List the models.
+
+    As CSV, with all that the inventory states of them.
+    """
+    shown = list(inventory_facts(Inventory())) if out.form == "csv" else BRIEF
+
+    def row(model: Model) -> list[Any]:
+        facts = inventory_facts(model.inventory)
+        return [
+            model.name,
+            Cell(model.production_version, model.production_version or "none"),
+            model.latest_version,
+            model.halt.reason if model.halt else "",
+            model.tags,
+            *(facts[name] for name in shown),
+            model.updated_at,
+            model.description,
+        ]
+
     out.rows(
-        list(client.list_models(name_prefix=prefix, stages=stages, tags=dict(tags))),
-        ["model", "production", "latest", "halted", "tags", "updated (UTC)", "description"],
-        lambda m: [
-            m.name,
-            Cell(m.production_version, m.production_version or "none"),
-            m.latest_version,
-            m.halt.reason if m.halt else "",
-            m.tags,
-            m.updated_at,
-            m.description,
-        ],
-        none="there is no such model" if prefix or stages or tags else "there is no model yet",
+        list(client.list_models(name_prefix=prefix, stages=stages, tags=dict(tags), **stated)),
+        ["model", "production", "latest", "halted", "tags", *shown, "updated (UTC)", "description"],
+        row,
+        none="there is no such model" if any((prefix, stages, tags, *stated.values())) else "there is no model yet",
     )
 
 
@@ -84,6 +98,7 @@ def _show_model(out: Output, model: Model) -> None:
         "created (UTC)": model.created_at,
         "updated (UTC)": model.updated_at,
         "tags": model.tags,
+        **inventory_facts(model.inventory),
     }
     out.record(model, facts)
 
@@ -139,6 +154,8 @@ def _show_version(out: Output, version: ModelVersion) -> None:
         "metrics": version.metrics,
         "tags": version.tags,
         "params": version.params,
+        "job": version.job_id,
+        **lineage_facts(version.lineage),
     }
     files = make_table(["file", "bytes", "sha256"], ([f.path, f.size_bytes, f.sha256] for f in version.files))
     out.record(version, facts, files)
@@ -171,6 +188,11 @@ def _show_version(out: Output, version: ModelVersion) -> None:
     help="The times of its training data, such as 2015-01-02 2023-12-29: comparisons say when their data overlap.",
 )
 @click.option("--horizon", type=Duration(), metavar="DURATION", help="How long after a row its label is known.")
+@click.option(
+    "--no-lineage",
+    is_flag=True,
+    help="Do not tell the commit of this folder's git repository, the software and the digest of DATA.",
+)
 @remote
 def register(
     client: "Client",
@@ -188,6 +210,7 @@ def register(
     trials: str,
     trained_on: tuple[str, str] | None,
     horizon: timedelta | None,
+    no_lineage: bool,
 ) -> None:
     """Register the file or folder PATH as a new version of MODEL."""
     version = client.register(
@@ -204,6 +227,7 @@ def register(
         trials=read_trials(trials),
         training_window=trained_on,
         horizon=horizon or timedelta(0),
+        collect_lineage=not no_lineage,
     )
     out.say(version, f"{version} is registered, in training")
 

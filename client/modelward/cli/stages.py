@@ -11,6 +11,7 @@ from modelward import HaltResult, ModelRollout, ModelVersion, ProductionVersion,
 from modelward._record import counted
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
+from modelward.cli.inventory import BRIEF, inventory_facts
 from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, confirmed, limit, pairs
 from modelward.cli.output import Failure, Output
 from modelward.cli.remote import remote
@@ -216,15 +217,20 @@ def _rollouts(out: Output, rollouts: Sequence[ModelRollout]) -> None:
 @limit(50)
 @remote
 def inventory(client: "Client", out: Output, as_of: datetime | None, prefix: str, limit: int) -> None:
-    """List what is in production of each model, or was."""
+    """List what is in production of each model, or was.
+
+    Owners, tier and next review are those of now.
+    """
 
     def row(one: ProductionVersion) -> list[object]:
         move = one.promotion
-        return [one.model, move.version.version, move.moved_at, move.actor] if move else [one.model, "nothing", "", ""]
+        facts = inventory_facts(one.inventory)
+        promoted = [move.version.version, move.moved_at, move.actor] if move else ["nothing", "", ""]
+        return [one.model, *promoted, *(facts[name] for name in BRIEF)]
 
     out.rows(
         list(islice(client.list_production_versions(as_of=as_of, name_prefix=prefix), limit)),
-        ["model", "version", "since (UTC)", "who"],
+        ["model", "version", "since (UTC)", "who", *BRIEF],
         row,
         prose=("why", lambda one: one.promotion.reason if one.promotion else ""),
         none="there was no model" if as_of else "there is no model",

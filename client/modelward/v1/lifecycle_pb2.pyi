@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from modelward.v1 import common_pb2 as _common_pb2
+from modelward.v1 import inventory_pb2 as _inventory_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -370,6 +371,7 @@ class Model(_message.Message):
     PRODUCTION_VERSION_FIELD_NUMBER: _builtins.int
     HALT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    INVENTORY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The unique name."""
     description: _builtins.str
@@ -396,6 +398,10 @@ class Model(_message.Message):
     def halt(self) -> Global___Halt:
         """Set while the model is halted."""
 
+    @_builtins.property
+    def inventory(self) -> _inventory_pb2.Inventory:
+        """What the inventory states of it; absent if it states nothing."""
+
     def __init__(
         self,
         *,
@@ -408,10 +414,11 @@ class Model(_message.Message):
         production_version: _builtins.int = ...,
         halt: Global___Halt | None = ...,
         etag: _builtins.str = ...,
+        inventory: _inventory_pb2.Inventory | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "halt", b"halt", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "halt", b"halt", "inventory", b"inventory", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "etag", b"etag", "halt", b"halt", "latest_version", b"latest_version", "name", b"name", "production_version", b"production_version", "tags", b"tags", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "etag", b"etag", "halt", b"halt", "inventory", b"inventory", "latest_version", b"latest_version", "name", b"name", "production_version", b"production_version", "tags", b"tags", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -542,6 +549,8 @@ class ModelVersion(_message.Message):
     OVERFITTING_FIELD_NUMBER: _builtins.int
     FOLDS_FIELD_NUMBER: _builtins.int
     TRAINING_WINDOW_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -572,6 +581,8 @@ class ModelVersion(_message.Message):
     """
     model_file: _builtins.str
     """The path of the file that holds the model; empty if its format is not known to the server."""
+    job_id: _builtins.str
+    """The retraining job that registered it; empty if none did."""
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free-form tags."""
@@ -628,6 +639,10 @@ class ModelVersion(_message.Message):
     def training_window(self) -> Global___TrainingWindow:
         """The times of its training data; absent if they were not told."""
 
+    @_builtins.property
+    def lineage(self) -> _inventory_pb2.Lineage:
+        """Where it comes from, and what is known of it; absent if nothing was told."""
+
     def __init__(
         self,
         *,
@@ -658,10 +673,12 @@ class ModelVersion(_message.Message):
         overfitting: _common_pb2.Overfitting | None = ...,
         folds: _abc.Iterable[_common_pb2.ValidationFold] | None = ...,
         training_window: Global___TrainingWindow | None = ...,
+        lineage: _inventory_pb2.Lineage | None = ...,
+        job_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "lineage", b"lineage", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -895,6 +912,7 @@ class CreateModelRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INVENTORY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The name: a letter or digit, then letters, digits, dots, dashes or underscores; 128 at most."""
     description: _builtins.str
@@ -905,6 +923,10 @@ class CreateModelRequest(_message.Message):
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free-form tags."""
 
+    @_builtins.property
+    def inventory(self) -> _inventory_pb2.Inventory:
+        """What the inventory states of it."""
+
     def __init__(
         self,
         *,
@@ -912,10 +934,11 @@ class CreateModelRequest(_message.Message):
         description: _builtins.str = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         request_id: _builtins.str = ...,
+        inventory: _inventory_pb2.Inventory | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "model", b"model", "request_id", b"request_id", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "inventory", b"inventory", "model", b"model", "request_id", b"request_id", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1022,12 +1045,21 @@ class ListModelsRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    DESK_FIELD_NUMBER: _builtins.int
     name_prefix: _builtins.str
     """Only names with this prefix. Empty: all."""
     page_size: _builtins.int
     """Maximum number of items; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
     """The `next_page_token` of the previous page. Empty: the first page."""
+    owner: _builtins.str
+    """Only models that this person or team owns. Empty: all."""
+    tier: _builtins.int
+    """Only models of this tier. 0: all."""
+    desk: _builtins.str
+    """Only models whose scope has this desk. Empty: all."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.Stage.ValueType]:
         """Only models with a version in one of these stages. Empty: all."""
@@ -1044,10 +1076,13 @@ class ListModelsRequest(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        tier: _builtins.int = ...,
+        desk: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name_prefix", b"name_prefix", "page_size", b"page_size", "page_token", b"page_token", "stages", b"stages", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desk", b"desk", "name_prefix", b"name_prefix", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "stages", b"stages", "tags", b"tags", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1113,6 +1148,7 @@ class UpdateModelRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INVENTORY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     description: _builtins.str
@@ -1127,7 +1163,13 @@ class UpdateModelRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of "description" and "tags" to change; at least one."""
+        """Which of "description", "tags" and "inventory" to change; at least one. A path names a part of the inventory, such as
+        "inventory.tier" or "inventory.scope.desks".
+        """
+
+    @_builtins.property
+    def inventory(self) -> _inventory_pb2.Inventory:
+        """The new inventory, of which the fields are used that the mask names."""
 
     def __init__(
         self,
@@ -1138,10 +1180,11 @@ class UpdateModelRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        inventory: _inventory_pb2.Inventory | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "model", b"model", "request_id", b"request_id", "tags", b"tags", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "inventory", b"inventory", "model", b"model", "request_id", b"request_id", "tags", b"tags", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1431,6 +1474,8 @@ class RegisterModelVersionRequest(_message.Message):
     TRIALS_FIELD_NUMBER: _builtins.int
     TRAINING_WINDOW_FIELD_NUMBER: _builtins.int
     FOLDS_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
+    COLLECTED_LINEAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; a model that does not exist is created."""
     source_uri: _builtins.str
@@ -1491,6 +1536,16 @@ class RegisterModelVersionRequest(_message.Message):
     def folds(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ValidationFold]:
         """The folds of its cross-validation, by unique names."""
 
+    @_builtins.property
+    def lineage(self) -> _inventory_pb2.Lineage:
+        """Where it comes from, and what is known of it."""
+
+    @_builtins.property
+    def collected_lineage(self) -> _inventory_pb2.Lineage:
+        """What the client found by itself: its code, data and environment are used where `lineage` has none. It does not
+        belong to what a repeated request id must repeat, as a retry may run elsewhere.
+        """
+
     def __init__(
         self,
         *,
@@ -1512,10 +1567,12 @@ class RegisterModelVersionRequest(_message.Message):
         trials: _common_pb2.BacktestTrials | None = ...,
         training_window: Global___TrainingWindow | None = ...,
         folds: _abc.Iterable[_common_pb2.ValidationFold] | None = ...,
+        lineage: _inventory_pb2.Lineage | None = ...,
+        collected_lineage: _inventory_pb2.Lineage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "collected_lineage", b"collected_lineage", "lineage", b"lineage", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "collected_lineage", b"collected_lineage", "description", b"description", "fence", b"fence", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
@@ -1844,6 +1901,7 @@ class UpdateModelVersionRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LINEAGE_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """The new description."""
     etag: _builtins.str
@@ -1860,7 +1918,13 @@ class UpdateModelVersionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of "description" and "tags" to change; at least one."""
+        """Which of "description", "tags" and "lineage" to change; at least one. A path names a part of the lineage, such as
+        "lineage.weaknesses" or "lineage.code.commit".
+        """
+
+    @_builtins.property
+    def lineage(self) -> _inventory_pb2.Lineage:
+        """The new lineage, of which the fields are used that the mask names."""
 
     def __init__(
         self,
@@ -1871,10 +1935,11 @@ class UpdateModelVersionRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        lineage: _inventory_pb2.Lineage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lineage", b"lineage", "update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "request_id", b"request_id", "tags", b"tags", "update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "lineage", b"lineage", "request_id", b"request_id", "tags", b"tags", "update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2235,21 +2300,27 @@ class ProductionVersion(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     PROMOTION_FIELD_NUMBER: _builtins.int
+    INVENTORY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     @_builtins.property
     def promotion(self) -> Global___Transition:
         """The transition by which the version came into production; absent if nothing was in production."""
 
+    @_builtins.property
+    def inventory(self) -> _inventory_pb2.Inventory:
+        """What the inventory states of the model now, also where the time is in the past; absent if it states nothing."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         promotion: Global___Transition | None = ...,
+        inventory: _inventory_pb2.Inventory | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["promotion", b"promotion"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory", "promotion", b"promotion"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "promotion", b"promotion"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory", "model", b"model", "promotion", b"promotion"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3983,7 +4054,7 @@ class AuditRecord(_message.Message):
     version: _builtins.int
     """The version's number; 0 for a change of the model as a whole."""
     payload: _builtins.str
-    """The state after the change, as canonical JSON."""
+    """The state after the change, as canonical JSON; of an inventory and a lineage, with the state before."""
     previous_hash: _builtins.str
     """Hash of the previous record; 64 zeros for the first."""
     hash: _builtins.str

@@ -40,7 +40,7 @@ class LifecycleServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListModelsRequest, _lifecycle_pb2.ListModelsResponse]
     """Lists models by name."""
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.UpdateModelRequest, _lifecycle_pb2.UpdateModelResponse]
-    """Changes a model's description or tags."""
+    """Changes a model's description, tags or inventory."""
     UploadBlobs: _grpc.StreamUnaryMultiCallable[_lifecycle_pb2.UploadBlobsRequest, _lifecycle_pb2.UploadBlobsResponse]
     """Stores contents by their SHA-256, before a version refers to them. For each blob send its header and then its bytes
     in chunks. A header alone asks how much of the blob the server has, so that a client sends only the rest.
@@ -56,7 +56,7 @@ class LifecycleServiceStub:
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListModelVersionsRequest, _lifecycle_pb2.ListModelVersionsResponse]
     """Lists versions, the newest first."""
     UpdateModelVersion: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.UpdateModelVersionRequest, _lifecycle_pb2.UpdateModelVersionResponse]
-    """Changes a version's description or tags."""
+    """Changes a version's description, tags or lineage."""
     LogMetrics: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.LogMetricsRequest, _lifecycle_pb2.LogMetricsResponse]
     """Adds metrics to a version after its training. The latest value of a key is the current one."""
     TransitionModelVersion: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.TransitionModelVersionRequest, _lifecycle_pb2.TransitionModelVersionResponse]
@@ -120,7 +120,7 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListModelsRequest, _lifecycle_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models by name."""
     UpdateModel: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.UpdateModelRequest, _lifecycle_pb2.UpdateModelResponse]  # type: ignore[assignment]
-    """Changes a model's description or tags."""
+    """Changes a model's description, tags or inventory."""
     UploadBlobs: _aio.StreamUnaryMultiCallable[_lifecycle_pb2.UploadBlobsRequest, _lifecycle_pb2.UploadBlobsResponse]  # type: ignore[assignment]
     """Stores contents by their SHA-256, before a version refers to them. For each blob send its header and then its bytes
     in chunks. A header alone asks how much of the blob the server has, so that a client sends only the rest.
@@ -136,7 +136,7 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListModelVersionsRequest, _lifecycle_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists versions, the newest first."""
     UpdateModelVersion: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.UpdateModelVersionRequest, _lifecycle_pb2.UpdateModelVersionResponse]  # type: ignore[assignment]
-    """Changes a version's description or tags."""
+    """Changes a version's description, tags or lineage."""
     LogMetrics: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.LogMetricsRequest, _lifecycle_pb2.LogMetricsResponse]  # type: ignore[assignment]
     """Adds metrics to a version after its training. The latest value of a key is the current one."""
     TransitionModelVersion: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.TransitionModelVersionRequest, _lifecycle_pb2.TransitionModelVersionResponse]  # type: ignore[assignment]
@@ -217,7 +217,7 @@ class LifecycleServiceServicer:
         request: _lifecycle_pb2.UpdateModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.UpdateModelResponse, _abc.Awaitable[_lifecycle_pb2.UpdateModelResponse]]:
-        """Changes a model's description or tags."""
+        """Changes a model's description, tags or inventory."""
 
     def UploadBlobs(
         self,
@@ -263,7 +263,7 @@ class LifecycleServiceServicer:
         request: _lifecycle_pb2.UpdateModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.UpdateModelVersionResponse, _abc.Awaitable[_lifecycle_pb2.UpdateModelVersionResponse]]:
-        """Changes a version's description or tags."""
+        """Changes a version's description, tags or lineage."""
 
     def LogMetrics(
         self,

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.orm import Session
 
+from modelward.inventory import Inventory
 from modelward.retraining import JobState
 from modelward_server.abtest.repository import get_ab_test
 from modelward_server.drift.policies import get_drift_policy
@@ -43,6 +44,8 @@ VERSION_FIELDS = (
     "references",
     "folds",
     "artifact_deletion",
+    "lineage",
+    "job_id",
 )
 JOB_FIELDS = (
     "model",
@@ -59,6 +62,8 @@ JOB_FIELDS = (
 )
 """The fields that are not changed by heartbeats and expired leases, which are not recorded."""
 NOT_HALTED: Fields = {"halt": None}
+UNDESCRIBED: Fields = {"description": "", "tags": {}, "inventory": to_json(Inventory())}
+"""The fields of a model that was created by the registration of a version."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,8 @@ ASPECTS = (
     Aspect(
         ModelRow,
         {
-            Kind.MODEL: fields_of("description", "tags", "created_at"),
-            Kind.REGISTERED: lambda payload: {"description": "", "tags": {}, "created_at": payload["created_at"]},
+            Kind.MODEL: fields_of("description", "tags", "created_at", "inventory"),
+            Kind.REGISTERED: lambda payload: UNDESCRIBED | {"created_at": payload["created_at"]},
         },
         _of_model,
         lambda row: row.name,

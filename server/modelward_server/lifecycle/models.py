@@ -5,8 +5,11 @@ from collections.abc import Collection, Mapping
 from sqlalchemy.orm import Session
 
 from modelward.errors import ModelExists
+from modelward.inventory import Inventory
 from modelward.lifecycle import Model
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.field_paths import replaced
+from modelward_server.lifecycle.inventory import inventory_of, record_inventory, set_inventory
 from modelward_server.lifecycle.repository import check_etag, check_mask, etag, model_row, production_version, to_model
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -14,15 +17,21 @@ from modelward_server.storage.search_tables import set_model_tags
 from modelward_server.storage.tables import ModelRow, VersionRow
 
 
-def create_model(session: Session, name: str, description: str, tags: Mapping[str, str], actor: ActorContext) -> Model:
+def create_model(
+    session: Session, name: str, description: str, tags: Mapping[str, str], inventory: Inventory, actor: ActorContext
+) -> Model:
     """Create a model without versions.
 
     Raises:
         ModelExists: a model of that name exists.
+        InvalidField: the inventory names a model that does not exist, or this one, as a dependency.
     """
     if session.get(ModelRow, name) is not None:
         raise ModelExists(f"the model {name!r} exists; change it with UpdateModel", model=name)
-    created = to_model(add_model(session, name, actor, description, tags), 0)
+    row = add_model(session, name, actor, description, tags)
+    if inventory != Inventory():
+        set_inventory(session, row, inventory)
+    created = to_model(row, 0)
     audit.append(session, Kind.MODEL, name, created, actor)
     return created
 
@@ -53,27 +62,31 @@ def update_model(
     paths: Collection[str],
     description: str,
     tags: Mapping[str, str],
+    inventory: Inventory,
     expected_etag: str,
     actor: ActorContext,
 ) -> Model:
-    """Replace the fields of a model that `paths` names: its description, its tags, or both.
+    """Replace what `paths` names of a model: its description, its tags, its inventory or parts of that.
 
     Raises:
-        InvalidField: `paths` is empty.
+        InvalidField: `paths` is empty or names no field, or the inventory has an invalid dependency.
         ModelNotFound: no model has that name.
         EtagMismatch: the model has changed since `expected_etag` was read.
     """
-    check_mask(paths)
+    check_mask(paths, "description", "tags", "inventory")
     row = model_row(session, name, lock=True)
     check_etag(expected_etag, etag(row))
     if "description" in paths:
         row.description = description
     if "tags" in paths:
         set_model_tags(session, row, tags)
+    before = inventory_of(row)
+    set_inventory(session, row, replaced(before, inventory, paths, "inventory"))
     touch_model(row, actor)
     _show_in_mlflow(session, row)
     changed = to_model(row, production_version(session, name))
     audit.append(session, Kind.MODEL, name, changed, actor)
+    record_inventory(session, row, before, actor)
     return changed
 
 

@@ -12,7 +12,13 @@ from modelward.lifecycle import MetricRange, Model, ModelVersion, Page, Stage
 from modelward_server.lifecycle.repository import model_row, to_model, to_version
 from modelward_server.storage.paging import Key, is_visible, starts_with
 from modelward_server.storage.search import Condition, search_page
-from modelward_server.storage.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
+from modelward_server.storage.search_tables import (
+    ModelInventoryRow,
+    ModelTagRow,
+    VersionMetricRow,
+    VersionTagRow,
+    value_digest,
+)
 from modelward_server.storage.tables import ModelRow, VersionRow
 
 NAMED = (VersionRow.model, VersionRow.version)
@@ -22,6 +28,18 @@ TAGGED_ORDER = (VersionTagRow.model, VersionTagRow.version.desc())
 MAX_NAMES = 1000
 """Names in one query: databases limit the number of its parameters."""
 MEASURED = (VersionMetricRow.model, VersionMetricRow.version)
+
+
+@dataclass(frozen=True)
+class ModelFilter:
+    """Conditions on models; all conditions that are set must be met."""
+
+    name_prefix: str = ""
+    stages: Collection[Stage] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
+    tier: int = 0
+    desk: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,24 +55,16 @@ class VersionFilter:
     created_before: datetime | None = None
 
 
-def list_models(
-    session: Session,
-    name_prefix: str,
-    stages: Collection[Stage],
-    tags: Mapping[str, str],
-    page_size: int,
-    page_token: str,
-) -> Page[Model]:
+def list_models(session: Session, model_filter: ModelFilter, page_size: int, page_token: str) -> Page[Model]:
     """Return a page of the models that meet every condition, ordered by name."""
-    list_key = ("models", name_prefix, sorted(stages), sorted(tags.items()))
     page = search_page(
         session,
         [Key(ModelRow.name)],
-        lambda name: and_(is_visible(name), starts_with(name, name_prefix)),
-        list(_model_conditions(stages, tags)),
+        lambda name: and_(is_visible(name), starts_with(name, model_filter.name_prefix)),
+        list(_model_conditions(model_filter)),
         page_size,
         page_token,
-        list_key,
+        model_filter,
     )
     return Page(with_production(session, page.items), page.next_page_token)
 
@@ -69,16 +79,29 @@ def with_production(session: Session, rows: Sequence[ModelRow]) -> tuple[Model, 
 def select_models(name_prefix: str, tags: Mapping[str, str]) -> Select[ModelRow]:
     """Select every visible model whose name has the prefix and that has all tags; all where neither is given."""
     named = [starts_with(ModelRow.name, name_prefix)] if name_prefix else []
-    tagged = [condition.holds_for([ModelRow.name]) for condition in _model_conditions((), tags)]
+    tagged = [condition.holds_for([ModelRow.name]) for condition in _tag_conditions(tags)]
     return select(ModelRow).where(is_visible(ModelRow.name), *named, *tagged).order_by(ModelRow.name)
 
 
-def _model_conditions(stages: Collection[Stage], tags: Mapping[str, str]) -> Iterator[Condition]:
+def _model_conditions(model_filter: ModelFilter) -> Iterator[Condition]:
+    yield from _tag_conditions(model_filter.tags)
+    yield from _inventory_conditions(model_filter)
+    if model_filter.stages:
+        yield Condition((VersionRow.model,), VersionRow.stage.in_(model_filter.stages), ())
+
+
+def _tag_conditions(tags: Mapping[str, str]) -> Iterator[Condition]:
     for key, value in tags.items():
         tagged = (ModelTagRow.key == key) & (ModelTagRow.digest == value_digest(value))
         yield Condition((ModelTagRow.model,), tagged, (ModelTagRow.model,), in_order=True)
-    if stages:
-        yield Condition((VersionRow.model,), VersionRow.stage.in_(stages), ())
+
+
+def _inventory_conditions(model_filter: ModelFilter) -> Iterator[Condition]:
+    tier = str(model_filter.tier) if model_filter.tier else ""
+    for name, value in {"owner": model_filter.owner, "tier": tier, "desk": model_filter.desk}.items():
+        if value:
+            stated = (ModelInventoryRow.field == name) & (ModelInventoryRow.digest == value_digest(value))
+            yield Condition((ModelInventoryRow.model,), stated, (ModelInventoryRow.model,), in_order=True)
 
 
 def _production_versions(session: Session, models: list[str]) -> dict[str, int]:

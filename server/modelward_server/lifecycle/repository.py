@@ -25,6 +25,8 @@ from modelward.lifecycle import (
 )
 from modelward.shared.suggestions import nearest
 from modelward.signature import Signature
+from modelward_server.lifecycle.inventory import inventory_of
+from modelward_server.lifecycle.lineage import lineage_of
 from modelward_server.storage.documents import BACKTEST, FOLD, TRAINING_WINDOW
 from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import MirrorRequestRow, ModelRow, TransitionRow, VersionRow
@@ -123,14 +125,14 @@ def check_etag(given: str, current: str) -> None:
         )
 
 
-def check_mask(paths: Iterable[str]) -> None:
+def check_mask(paths: Iterable[str], *names: str) -> None:
     """Check that an update names a field to change.
 
     Raises:
         InvalidField: the mask is empty.
     """
     if not list(paths):
-        raise InvalidField(FieldViolation("update_mask", 'is empty; name "description", "tags" or both'))
+        raise InvalidField(FieldViolation("update_mask", f"is empty; name one of {', '.join(names)}"))
 
 
 def production_version(session: Session, model: str) -> int:
@@ -150,6 +152,7 @@ def to_model(row: ModelRow, production: int) -> Model:
         production_version=production,
         halt=halt_of(row),
         etag=etag(row),
+        inventory=inventory_of(row),
     )
 
 
@@ -186,6 +189,8 @@ def to_version(row: VersionRow) -> ModelVersion:
         overfitting=_overfitting(row),
         folds=FOLD.load_all(row.folds or ()),
         training_window=TRAINING_WINDOW.load(row.training_window) if row.training_window else None,
+        lineage=lineage_of(row),
+        job_id=row.job_id,
     )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from modelward.lifecycle import Page, ProductionVersion, Stage, Transition, VersionRef
+from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.repository import model_row, to_transition, version_row
 from modelward_server.storage.audit import last_sequence
 from modelward_server.storage.paging import Key, fetch_page, is_listed, is_visible, visible_prefixes
@@ -76,7 +77,7 @@ def list_production_versions(
     list_key = ("production versions", as_of, name_prefix)
     page = fetch_page(session, existing, [Key(ModelRow.name)], page_size, page_token, list_key)
     found = _last_moves(session, [row.name for row in page.items], at)
-    return Page(tuple(_in_production(row.name, found.get(row.name)) for row in page.items), page.next_page_token)
+    return Page(tuple(_in_production(row, found.get(row.name)) for row in page.items), page.next_page_token)
 
 
 def _last_moves(session: Session, models: Sequence[str], as_of: datetime) -> dict[str, TransitionRow]:
@@ -91,9 +92,9 @@ def _last_moves(session: Session, models: Sequence[str], as_of: datetime) -> dic
     return {row.model: row for row in session.scalars(rows.where(ModelRow.name.in_(models)))}
 
 
-def _in_production(model: str, move: TransitionRow | None) -> ProductionVersion:
+def _in_production(model: ModelRow, move: TransitionRow | None) -> ProductionVersion:
     entered = move is not None and move.to_stage == Stage.PRODUCTION.value
-    return ProductionVersion(model, to_transition(move) if move and entered else None)
+    return ProductionVersion(model.name, to_transition(move) if move and entered else None, inventory_of(model))
 
 
 def _check_exists(session: Session, ref: VersionRef) -> None:

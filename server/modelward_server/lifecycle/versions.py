@@ -1,7 +1,7 @@
 """Versions: register, read and update them, and log their metrics."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from modelward.backtest import Overfitting, ValidationFold
 from modelward.errors import BlobsMissing
 from modelward.formats import format_of_file, formats
+from modelward.inventory import Lineage
 from modelward.lifecycle import (
     ArtifactFile,
     ModelFormat,
@@ -27,7 +28,9 @@ from modelward.shared.json_values import to_json
 from modelward.shared.manifest import manifest_digest
 from modelward.signature import Signature
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.field_paths import replaced
 from modelward_server.lifecycle.files import check_paths
+from modelward_server.lifecycle.lineage import lineage_of, record_lineage, set_lineage
 from modelward_server.lifecycle.mlflow_folder import MlflowFolder, described_by, read_description
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.repository import (
@@ -82,6 +85,9 @@ class NewVersion:
     overfitting: Overfitting | None = None
     folds: Sequence[ValidationFold] = ()
     training_window: TrainingWindow | None = None
+    lineage: Lineage = field(default_factory=Lineage)
+    job_id: str = ""
+    """The retraining job that produced it; empty if none did."""
 
     @cached_property
     def digest(self) -> str:
@@ -110,12 +116,17 @@ def prepare_registration(blobs: BlobStore, new: NewVersion, *, allow_pickle: boo
 
 
 def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVersion:
-    """Register the next version of a model, creating the model if it is new; its files were checked before."""
+    """Register the next version of a model, creating the model if it is new; its files were checked before.
+
+    Raises:
+        InvalidField: its parent is not an earlier version.
+    """
     model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, actor)
     actor = actor.not_before(model.updated_at)
     model.latest_version += 1
     touch_model(model, actor)
     row = _new_row(new, model.latest_version, actor)
+    set_lineage(row, new.lineage)
     session.add(row)
     set_version_tags(session, row, row.tags)
     set_version_metrics(session, row, row.metrics)
@@ -160,6 +171,7 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         backtest=BACKTEST.dump(new.overfitting.backtest) if new.overfitting and new.overfitting.backtest else None,
         folds=FOLD.dump_all(new.folds) or None,
         training_window=TRAINING_WINDOW.dump(new.training_window) if new.training_window else None,
+        job_id=new.job_id,
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,
@@ -238,24 +250,29 @@ def update_version(
     paths: Collection[str],
     description: str,
     tags: Mapping[str, str],
+    lineage: Lineage,
     expected_etag: str,
     actor: ActorContext,
 ) -> ModelVersion:
-    """Replace the fields of a version that `paths` names: its description, its tags, or both.
+    """Replace what `paths` names of a version: its description, its tags, its lineage or parts of that.
 
     Raises:
-        InvalidField: `paths` is empty.
+        InvalidField: `paths` is empty or names no field, or the lineage's parent is not an earlier version.
         ModelNotFound, VersionNotFound: the version does not exist.
         EtagMismatch: the version has changed since `expected_etag` was read.
     """
-    check_mask(paths)
+    check_mask(paths, "description", "tags", "lineage")
     row = version_row(session, ref, lock=True)
     check_etag(expected_etag, etag(row))
     if "description" in paths:
         row.description = description
     if "tags" in paths:
         set_version_tags(session, row, tags)
-    return record_change(session, row, actor)
+    before = lineage_of(row)
+    set_lineage(row, replaced(before, lineage, paths, "lineage"))
+    changed = record_change(session, row, actor)
+    record_lineage(session, row, before, actor)
+    return changed
 
 
 def log_metrics(

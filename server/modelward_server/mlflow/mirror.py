@@ -143,9 +143,12 @@ class MlflowMirror:
             VERSION_TAG: str(version.version),
             "mlflow.user": version.created_by,
             "mlflow.source.name": "modelward",
+            "mlflow.source.git.commit": version.lineage.code.commit,
+            "mlflow.source.git.repoURL": version.lineage.code.repository,
         }
         name = f"{version.model} v{version.version}"
-        return self._client.create_run(experiment_id, _millis(version.created_at), tags, name)
+        told = {key: value for key, value in tags.items() if value}
+        return self._client.create_run(experiment_id, _millis(version.created_at), told, name)
 
     def _known_run(self, run_id: str) -> list[Any]:
         """Return the run with that id in a list, which is empty when it was deleted permanently."""

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, RequestIdReused
 from modelward.shared.retry import ACTOR_HEADER, actor_in
+from modelward.v1.lifecycle_pb2 import RegisterModelVersionRequest
 from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.identity import Identity
@@ -213,8 +214,18 @@ def _recorded_row(session: Session, request_id: str) -> Any:
 
 def _digest(request: Mutation) -> str:
     """Return the SHA-256 of the request's type and content."""
-    content = request.SerializeToString(deterministic=True)
+    content = _repeated(request).SerializeToString(deterministic=True)
     return hashlib.sha256(type(request).__name__.encode() + b"\0" + content).hexdigest()
+
+
+def _repeated(request: Mutation) -> Mutation:
+    """Return the part of a request that a retry must repeat: not what its client found by itself, maybe elsewhere."""
+    if isinstance(request, RegisterModelVersionRequest) and request.HasField("collected_lineage"):
+        given = RegisterModelVersionRequest()
+        given.CopyFrom(request)
+        given.ClearField("collected_lineage")
+        return given
+    return request
 
 
 def _same_answer(row: Any, digest: str, client: Identity | None) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from sqlalchemy.orm import Session
 
 from modelward.shared.convert.common import file_to_proto, ref_from_proto
+from modelward.shared.convert.inventory import inventory_from_proto, lineage_from_proto
 from modelward.shared.convert.lifecycle import (
     model_to_proto,
     version_to_proto,
@@ -22,7 +23,7 @@ from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.backtest_trials import assessed_trials
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.registration import copied_files, reference_profile
-from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
+from modelward_server.rpc.requests import model_filter, new_version, optional_time, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.storage.blobs import BlobStore
@@ -46,7 +47,14 @@ class RegistryServicer(LifecycleServiceServicer):
             context,
             lambda session, actor: pb.CreateModelResponse(
                 model=model_to_proto(
-                    models.create_model(session, request.model, request.description, request.tags, actor)
+                    models.create_model(
+                        session,
+                        request.model,
+                        request.description,
+                        request.tags,
+                        inventory_from_proto(request.inventory),
+                        actor,
+                    )
                 )
             ),
         )
@@ -58,15 +66,10 @@ class RegistryServicer(LifecycleServiceServicer):
         )
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        conditions = model_filter(request)
+
         def listed(session: Session) -> pb.ListModelsResponse:
-            page = queries.list_models(
-                session,
-                request.name_prefix,
-                stages_of(request.stages),
-                request.tags,
-                request.page_size,
-                request.page_token,
-            )
+            page = queries.list_models(session, conditions, request.page_size, request.page_token)
             return pb.ListModelsResponse(models=map(model_to_proto, page.items), next_page_token=page.next_page_token)
 
         return await self._answers.read(request, listed)
@@ -83,6 +86,7 @@ class RegistryServicer(LifecycleServiceServicer):
                         request.update_mask.paths,
                         request.description,
                         request.tags,
+                        inventory_from_proto(request.inventory),
                         request.etag,
                         actor,
                     )
@@ -179,6 +183,7 @@ class RegistryServicer(LifecycleServiceServicer):
                         request.update_mask.paths,
                         request.description,
                         request.tags,
+                        lineage_from_proto(request.lineage),
                         request.etag,
                         actor,
                     )

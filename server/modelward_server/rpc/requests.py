@@ -10,15 +10,17 @@ from google.protobuf.message import Message
 
 from modelward.backtest import Overfitting
 from modelward.errors import FieldViolation, InvalidField
+from modelward.inventory import Environment, Lineage, SourceCode
 from modelward.lifecycle import ArtifactFile, Stage, TrainingWindow
 from modelward.shared.convert.backtest import fold_from_proto
 from modelward.shared.convert.common import file_from_proto, stage_from_proto, time_from_proto
+from modelward.shared.convert.inventory import lineage_from_proto
 from modelward.shared.convert.lifecycle import format_from_proto, metric_range_from_proto, training_from_proto
 from modelward.shared.convert.signature import signature_from_proto
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.drift.row_order import parse_time, time_text
-from modelward_server.lifecycle.queries import VersionFilter
+from modelward_server.lifecycle.queries import ModelFilter, VersionFilter
 from modelward_server.lifecycle.resolve import Selector
 from modelward_server.lifecycle.versions import NewVersion
 
@@ -65,6 +67,19 @@ def new_version(
         overfitting=overfitting,
         folds=tuple(map(fold_from_proto, request.folds)),
         training_window=training_window_of(request),
+        lineage=lineage_of(request),
+        job_id=request.job_id,
+    )
+
+
+def lineage_of(request: pb.RegisterModelVersionRequest) -> Lineage:
+    """Return the lineage that was given, with what the client found by itself where that has nothing."""
+    given, found = lineage_from_proto(request.lineage), lineage_from_proto(request.collected_lineage)
+    return replace(
+        given,
+        code=given.code if given.code != SourceCode() else found.code,
+        data=given.data or found.data,
+        environment=given.environment if given.environment != Environment() else found.environment,
     )
 
 
@@ -84,6 +99,17 @@ def training_window_of(request: pb.RegisterModelVersionRequest) -> TrainingWindo
         fix = "is a duration, but the times are integers; add it to last instead"
         raise InvalidField(FieldViolation("training_window.horizon", fix))
     return replace(window, first=time_text(first), last=time_text(last))
+
+
+def model_filter(request: pb.ListModelsRequest) -> ModelFilter:
+    return ModelFilter(
+        name_prefix=request.name_prefix,
+        stages=tuple(stages_of(request.stages)),
+        tags=dict(request.tags),
+        owner=request.owner,
+        tier=request.tier,
+        desk=request.desk,
+    )
 
 
 def version_filter(request: pb.ListModelVersionsRequest) -> VersionFilter:

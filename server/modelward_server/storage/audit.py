@@ -70,6 +70,8 @@ class Kind(StrEnum):
     AB_TEST_CONCLUDED = "ab_test_concluded"
     RETRAINING_POLICY = "retraining_policy"
     GRANT = "grant"
+    INVENTORY = "inventory"
+    LINEAGE = "lineage"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:

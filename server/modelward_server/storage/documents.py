@@ -6,8 +6,8 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
-from modelward.shared.convert import abtest, backtest, comparison, lifecycle, retraining, schedules
-from modelward.v1 import common_pb2, comparison_pb2, lifecycle_pb2, retraining_pb2
+from modelward.shared.convert import abtest, backtest, comparison, inventory, lifecycle, retraining, schedules
+from modelward.v1 import common_pb2, comparison_pb2, inventory_pb2, lifecycle_pb2, retraining_pb2
 
 Value = TypeVar("Value")
 M = TypeVar("M", bound=Message)
@@ -36,6 +36,8 @@ COMPARISON = Document(comparison_pb2.Comparison, comparison.comparison_to_proto,
 BACKTEST = Document(common_pb2.Backtest, backtest.backtest_to_proto, backtest.backtest_from_proto)
 FOLD = Document(common_pb2.ValidationFold, backtest.fold_to_proto, backtest.fold_from_proto)
 TRAINING_WINDOW = Document(lifecycle_pb2.TrainingWindow, lifecycle.training_to_proto, lifecycle.training_from_proto)
+INVENTORY = Document(inventory_pb2.Inventory, inventory.inventory_to_proto, inventory.inventory_from_proto)
+LINEAGE = Document(inventory_pb2.Lineage, inventory.lineage_to_proto, inventory.lineage_from_proto)
 AB_TEST = Document(comparison_pb2.AbTest, abtest.ab_test_to_proto, abtest.ab_test_from_proto)
 RETRAINING_POLICY = Document(
     retraining_pb2.RetrainingPolicy, retraining.retraining_policy_to_proto, retraining.retraining_policy_from_proto

@@ -1,11 +1,11 @@
-"""Search tables: the current tags and metrics of models and versions, one row each, with indexes for filters.
+"""Search tables: the current tags, metrics and inventories of models and versions, with indexes for filters.
 
-The rows duplicate `ModelRow.tags`, `VersionRow.tags` and `VersionRow.metrics`. They are written in the transaction that
-changes those, only by the functions of this module.
+There is one row for each value. The rows duplicate `ModelRow.tags`, `ModelRow.inventory`, `VersionRow.tags` and
+`VersionRow.metrics`. They are written in the transaction that changes those, only by the functions of this module.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Index, String, bindparam, delete, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -21,6 +21,16 @@ class ModelTagRow(Base):
     digest: Mapped[str] = mapped_column(String(64))
 
     __table_args__ = (Index("ledger_model_tags_by_value", "key", "digest", "model"),)
+
+
+class ModelInventoryRow(Base):
+    __tablename__ = "ledger_model_inventory"
+
+    model: Mapped[str] = mapped_column(Name, primary_key=True)
+    field: Mapped[str] = mapped_column(String(16), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+    __table_args__ = (Index("ledger_model_inventory_by_value", "field", "digest", "model"),)
 
 
 class VersionTagRow(Base):
@@ -64,6 +74,15 @@ def set_model_tags(session: Session, row: ModelRow, tags: Mapping[str, str]) -> 
     session.execute(delete(ModelTagRow).where(ModelTagRow.model == row.name))
     if tags:
         session.execute(insert(ModelTagRow), [{"model": row.name, **tag} for tag in _tag_values(tags)])
+
+
+def set_model_inventory(session: Session, model: str, values: Mapping[str, Iterable[str]]) -> None:
+    """Replace the values of a model's inventory by which models are found: for each field its values."""
+    session.execute(delete(ModelInventoryRow).where(ModelInventoryRow.model == model))
+    rows = [(field, value_digest(value)) for field in values for value in values[field]]
+    if rows:
+        named = [{"model": model, "field": field, "digest": digest} for field, digest in rows]
+        session.execute(insert(ModelInventoryRow), named)
 
 
 def set_version_tags(session: Session, row: VersionRow, tags: Mapping[str, str]) -> None:

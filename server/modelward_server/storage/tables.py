@@ -67,6 +67,7 @@ class ModelRow(Base):
     halted_by: Mapped[str] = mapped_column(default="")
     halt_reason: Mapped[str] = mapped_column(default="")
     halted_at: Mapped[datetime | None] = mapped_column(default=None)
+    inventory: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     revision: Mapped[int] = mapped_column(default=1)
 
     __table_args__ = (
@@ -104,6 +105,8 @@ class VersionRow(Base):
     backtest: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     folds: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     training_window: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    lineage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    job_id: Mapped[str] = mapped_column(server_default="")
     framework: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str]

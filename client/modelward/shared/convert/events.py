@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelward.inventory import Inventory
 from modelward.lifecycle import (
     DriftAlarm,
     EnginePeriod,
@@ -19,6 +20,7 @@ from modelward.lifecycle import (
     RolloutState,
 )
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, time_from_proto, time_to_proto
+from modelward.shared.convert.inventory import inventory_from_proto, inventory_to_proto
 from modelward.shared.convert.lifecycle import (
     halt_from_proto,
     halt_to_proto,
@@ -179,12 +181,13 @@ def model_rollout_from_proto(message: pb.ModelRollout) -> ModelRollout:
 
 def production_version_to_proto(found: ProductionVersion) -> pb.ProductionVersion:
     promotion = transition_to_proto(found.promotion) if found.promotion else None
-    return pb.ProductionVersion(model=found.model, promotion=promotion)
+    inventory = inventory_to_proto(found.inventory) if found.inventory != Inventory() else None
+    return pb.ProductionVersion(model=found.model, promotion=promotion, inventory=inventory)
 
 
 def production_version_from_proto(message: pb.ProductionVersion) -> ProductionVersion:
     promotion = transition_from_proto(message.promotion) if message.HasField("promotion") else None
-    return ProductionVersion(message.model, promotion)
+    return ProductionVersion(message.model, promotion, inventory_from_proto(message.inventory))
 
 
 def rollout_from_proto(message: pb.GetRolloutResponse) -> Rollout:

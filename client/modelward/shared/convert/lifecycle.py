@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from modelward.inventory import Inventory, Lineage
 from modelward.lifecycle import (
     ArtifactDeletion,
     GateResult,
@@ -38,6 +39,12 @@ from modelward.shared.convert.common import (
     stage_to_proto,
     time_from_proto,
     time_to_proto,
+)
+from modelward.shared.convert.inventory import (
+    inventory_from_proto,
+    inventory_to_proto,
+    lineage_from_proto,
+    lineage_to_proto,
 )
 from modelward.shared.convert.signature import signature_from_proto, signature_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
@@ -85,6 +92,7 @@ def model_to_proto(model: Model) -> pb.Model:
         production_version=model.production_version,
         halt=halt_to_proto(model.halt) if model.halt else None,
         etag=model.etag,
+        inventory=inventory_to_proto(model.inventory) if model.inventory != Inventory() else None,
     )
 
 
@@ -99,6 +107,7 @@ def model_from_proto(message: pb.Model) -> Model:
         production_version=message.production_version,
         halt=halt_from_proto(message.halt) if message.HasField("halt") else None,
         etag=message.etag,
+        inventory=inventory_from_proto(message.inventory),
     )
 
 
@@ -140,6 +149,8 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         overfitting=overfitting_to_proto(version.overfitting),
         folds=map(fold_to_proto, version.folds),
         training_window=training_to_proto(version.training_window) if version.training_window else None,
+        lineage=lineage_to_proto(version.lineage) if version.lineage != Lineage() else None,
+        job_id=version.job_id,
     )
 
 
@@ -170,6 +181,8 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         overfitting=overfitting_from_proto(message.overfitting) if message.HasField("overfitting") else None,
         folds=tuple(map(fold_from_proto, message.folds)),
         training_window=training_from_proto(message.training_window) if message.HasField("training_window") else None,
+        lineage=lineage_from_proto(message.lineage),
+        job_id=message.job_id,
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,

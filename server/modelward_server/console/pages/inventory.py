@@ -1,19 +1,23 @@
-"""The inventory: what was in production of every model at an instant, since when, and by whom."""
+"""The inventory: what was in production of every model at an instant, since when, by whom, and what is stated of it."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward.lifecycle import ProductionVersion
+from modelward.inventory import Inventory, InventoryScope
+from modelward.lifecycle import ProductionVersion, Transition
 from modelward_server.console.downloads import csv_lines
 from modelward_server.console.pages.lists import ROWS
 from modelward_server.console.pages.parameters import instant, query_of
 
 TEMPLATE = "inventory"
-COLUMNS = ("as_of", "model", "version", "since", "promoted_by", "reason")
+STATED = [field.name for field in fields(Inventory) if field.name != "scope"]
+SCOPE = [field.name for field in fields(InventoryScope)]
+COLUMNS = ("as_of", "model", "version", "since", "promoted_by", "reason", *STATED, *SCOPE)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,17 @@ async def _cells(client: AsyncClient, prefix: str, as_of: datetime) -> AsyncIter
 
 
 def _row_cells(row: ProductionVersion, as_of: datetime) -> Sequence[object]:
-    if (promotion := row.promotion) is None:
-        return as_of.isoformat(), row.model, "", "", "", ""
-    since = promotion.moved_at.isoformat()
-    return as_of.isoformat(), row.model, promotion.version.version, since, promotion.actor, promotion.reason
+    stated = [_stated(getattr(row.inventory, name)) for name in STATED]
+    scope = [_stated(getattr(row.inventory.scope, name)) for name in SCOPE]
+    return as_of.isoformat(), row.model, *_promotion_cells(row.promotion), *stated, *scope
+
+
+def _promotion_cells(promotion: Transition | None) -> Sequence[object]:
+    if promotion is None:
+        return "", "", "", ""
+    return promotion.version.version, promotion.moved_at.isoformat(), promotion.actor, promotion.reason
+
+
+def _stated(value: object) -> object:
+    """Return the cell of a field of the inventory: several texts as JSON, as the commands write them."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) and value else value or ""
