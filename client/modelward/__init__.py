@@ -82,6 +82,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
     )
     from modelward.errors import ModelwardError
     from modelward.folds import FoldComparison, FoldRow, FoldSummary
+    from modelward.governance import Approval, ApprovalDecision, ApprovalState
     from modelward.leaks import LeakCheck, LeakKind
     from modelward.lifecycle import (
         AdoptedVersion,
@@ -110,6 +111,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         ProductionVersion,
         PromotionPolicy,
         Reconciliation,
+        RequiredApproval,
         Resolved,
         RollbackResult,
         Rollout,
@@ -185,6 +187,9 @@ __all__ = [
     "AbTestResult",
     "AbTestState",
     "AdoptedVersion",
+    "Approval",
+    "ApprovalDecision",
+    "ApprovalState",
     "ArtifactDeletion",
     "ArtifactFile",
     "Assignment",
@@ -289,6 +294,7 @@ __all__ = [
     "ReferenceSegment",
     "Replica",
     "RequestEvidence",
+    "RequiredApproval",
     "Resampling",
     "Resolved",
     "RetrainingPolicy",

@@ -353,6 +353,18 @@ class FreezeWindow(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class RequiredApproval(Record):
+    """The functions that must approve a transition of a model's versions, each by another person."""
+
+    functions: tuple[str, ...]
+    """The functions, such as trading, risk, compliance and validation."""
+    tier: int = 0
+    """The tier of the models for which it applies; 0 for models without a rule for their tier."""
+    to: Stage = Stage.PRODUCTION
+    """The stage that is entered: staging or production."""
+
+
+@dataclass(frozen=True, repr=False)
 class PromotionPolicy(Record):
     """The promotion policy: conditions that a version must meet before it goes into production."""
 
@@ -384,6 +396,8 @@ class PromotionPolicy(Record):
     """The kinds of leaks that its newest comparison must have checked, and not found."""
     min_coverage: float | None = None
     """The lowest share of the rows that it answered in its newest comparison, from 0 to 1; None means no condition."""
+    required_approvals: tuple[RequiredApproval, ...] = ()
+    """The functions that must approve a transition, by the model's tier."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
@@ -563,6 +577,9 @@ class EventKind(StrEnum):
     subject is its status. Only sent to who asks for it, as it happens, and not again when a watch resumes."""
     JOB = "job"
     """The state of a retraining job changed; the subject is the change. Only sent to who asks for it."""
+    APPROVAL = "approval"
+    """A request of approval was made, decided, withdrawn or used; the subject is the request. Only sent to who asks for
+    it."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,9 +16,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from modelward.lifecycle import VersionRef
-from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
+from modelward.v1 import comparison_pb2, drift_pb2, governance_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
 from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
 from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
+from modelward.v1.governance_pb2_grpc import add_GovernanceServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward.v1.scoring_pb2_grpc import add_ScoringServiceServicer_to_server
@@ -52,6 +53,7 @@ from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.datasets import stored_table
 from modelward_server.rpc.drift import DriftServicer
+from modelward_server.rpc.governance import GovernanceServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
@@ -90,11 +92,16 @@ from modelward_server.webhooks.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
-SERVICES = [
-    service.full_name
-    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, scoring_pb2, open_inference_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-]
+SERVED = (
+    lifecycle_pb2,
+    drift_pb2,
+    comparison_pb2,
+    retraining_pb2,
+    governance_pb2,
+    scoring_pb2,
+    open_inference_pb2,
+)
+SERVICES = [service.full_name for file in SERVED for service in file.DESCRIPTOR.services_by_name.values()]
 STOP_SECONDS = 2.0
 """The share of the grace that background tasks have after the calls, and then again threads."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
@@ -260,6 +267,7 @@ class App:
             ComparisonServicer(self._unit_of_work, self._sources, self._comparisons, self._trials), self._server
         )
         self._add_retraining_service()
+        add_GovernanceServiceServicer_to_server(GovernanceServicer(self._unit_of_work), self._server)
         self._add_standard_services()
 
     def _add_lifecycle_service(self) -> None:

@@ -2,6 +2,7 @@
 
 from modelward._arguments import checks_arguments
 from modelward._async.abtest import AsyncAbTests
+from modelward._async.approvals import AsyncApprovals
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
 from modelward._async.follow import AsyncFollowing
@@ -25,6 +26,7 @@ class AsyncClient(
     AsyncLifecycle,
     AsyncRegistering,
     AsyncStages,
+    AsyncApprovals,
     AsyncWatching,
     AsyncFollowing,
     AsyncDrift,

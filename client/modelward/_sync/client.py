@@ -3,6 +3,7 @@
 
 from modelward._arguments import checks_arguments
 from modelward._sync.abtest import AbTests
+from modelward._sync.approvals import Approvals
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
 from modelward._sync.follow import Following
@@ -26,6 +27,7 @@ class Client(
     Lifecycle,
     Registering,
     Stages,
+    Approvals,
     Watching,
     Following,
     Drift,

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import PromotionPolicy
+from modelward.lifecycle import PromotionPolicy, Stage
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.storage import audit
@@ -59,3 +59,9 @@ def _check(policy: PromotionPolicy) -> None:
     for i, window in enumerate(policy.freezes):
         if window.end <= window.start:
             raise InvalidField(FieldViolation(f"policy.freezes[{i}].until", "must be later than from"))
+    seen = set[tuple[int, Stage]]()
+    for i, required in enumerate(policy.required_approvals):
+        if (required.tier, required.to) in seen:
+            fix = f"repeats tier {required.tier} for {required.to}; list all its functions in one"
+            raise InvalidField(FieldViolation(f"policy.required_approvals[{i}].tier", fix))
+        seen.add((required.tier, required.to))

@@ -70,6 +70,7 @@ class Kind(StrEnum):
     AB_TEST_CONCLUDED = "ab_test_concluded"
     RETRAINING_POLICY = "retraining_policy"
     GRANT = "grant"
+    APPROVAL = "approval"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:

@@ -17,6 +17,7 @@ from modelward_server.storage.tables import AuditRow
 TYPES = {
     Kind.DRIFT_ALARM: "alarm.drift",
     Kind.PERFORMANCE_ALARM: "alarm.performance",
+    Kind.APPROVAL: "approval",
     Kind.JOB: "job",
     Kind.TRANSITION: "transition",
 }
