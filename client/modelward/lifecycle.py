@@ -385,7 +385,8 @@ class PromotionPolicy(Record):
     material: bool = False
     """Whether it must be promoted by someone other than the person who registered it."""
     disabled_gates: tuple[str, ...] = ()
-    """Gates that apply unless they are named here: `usable`, which a version passes that loads and predicts."""
+    """Gates that apply unless they are named here: `usable`, which a version passes that loads and predicts; and
+    `reason`, by which promotions to production, rollbacks and conclusions of A/B tests need a reason."""
     max_pbo: float | None = None
     """The highest probability of overfitting, by the returns of its trials; None means no condition."""
     min_deflated_sharpe: float | None = None

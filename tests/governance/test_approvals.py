@@ -88,13 +88,13 @@ def failed_gates(error: errors.GatesFailed) -> set[str]:
 def test_a_promotion_needs_each_function_that_the_policy_lists(desk: Desk) -> None:
     name = desk.model("trading", "risk")
     with pytest.raises(errors.GatesFailed, match="request one") as caught:
-        desk.trader.promote(f"{name}/1", to="production")
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
     assert failed_gates(caught.value) == {"approvals.trading", "approvals.risk"}
     request = desk.quant.request_approval(f"{name}/1", reason="better in the backtest", conditions=["half the size"])
     assert (request.state, request.waits_for) == (ApprovalState.PENDING, ("trading", "risk"))
     desk.trader.approve(request.approval_id, comment="small first")
     with pytest.raises(errors.GatesFailed, match=r"risk has not decided") as caught:
-        desk.trader.promote(f"{name}/1", to="production")
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
     decided = desk.risk.approve(request.approval_id)
     assert (decided.state, decided.waits_for) == (ApprovalState.APPROVED, ())
     moved = desk.trader.promote(f"{name}/1", to="production", reason="Q3")
@@ -111,11 +111,11 @@ def test_each_transition_needs_an_approval_of_its_own(desk: Desk) -> None:
     name = desk.model("risk")
     request = desk.quant.request_approval(f"{name}/1", reason="first")
     desk.risk.approve(request.approval_id)
-    desk.trader.promote(f"{name}/1", to="production")
+    desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
     desk.trader.promote(f"{name}/1", to="archived")
     desk.trader.promote(f"{name}/1", to="staging")
     with pytest.raises(errors.GatesFailed, match="request one"):
-        desk.trader.promote(f"{name}/1", to="production")
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
 
 
 def test_nobody_decides_on_their_own(desk: Desk) -> None:
@@ -172,7 +172,7 @@ def test_a_refusal_says_why_and_ends_the_request(desk: Desk) -> None:
         desk.trader.approve(request.approval_id)
     assert caught.value.metadata["state"] == "rejected"
     with pytest.raises(errors.GatesFailed):
-        desk.trader.promote(f"{name}/1", to="production")
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
     assert desk.quant.request_approval(f"{name}/1", reason="smaller now").state is ApprovalState.PENDING
 
 
@@ -184,7 +184,7 @@ def test_an_approval_expires(desk: Desk) -> None:
     while datetime.now(UTC) <= soon:
         pass
     with pytest.raises(errors.GatesFailed, match="request one"):
-        desk.trader.promote(f"{name}/1", to="production")
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
     assert desk.quant.get_approval(request.approval_id).state is ApprovalState.EXPIRED
     assert [one.approval_id for one in desk.quant.list_approvals(name, state="expired")] == [request.approval_id]
     assert not list(desk.quant.list_approvals(name, state="approved"))
@@ -199,20 +199,23 @@ def test_the_policy_at_the_time_of_the_promotion_counts(desk: Desk) -> None:
     stricter = RequiredApproval(("risk", "compliance"))
     desk.founder.set_promotion_policy(PromotionPolicy(name, required_approvals=(stricter,)))
     with pytest.raises(errors.GatesFailed, match="before compliance had to approve"):
-        desk.trader.promote(f"{name}/1", to="production")
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
     desk.quant.withdraw_approval(request.approval_id)
     again = desk.quant.request_approval(f"{name}/1", reason="better")
     desk.risk.approve(again.approval_id)
     desk.compliance.approve(again.approval_id)
-    assert desk.trader.promote(f"{name}/1", to="production").version.stage is Stage.PRODUCTION
+    assert (
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests").version.stage
+        is Stage.PRODUCTION
+    )
 
 
 def test_a_rollback_and_a_halt_need_none(desk: Desk) -> None:
     name = desk.model()
-    desk.trader.promote(f"{name}/1", to="production")
+    desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
     second = desk.quant.register(name, FILE)
     desk.trader.promote(second, to="staging")
-    desk.trader.promote(second, to="production")
+    desk.trader.promote(second, to="production", reason="it passed its tests")
     desk.founder.set_promotion_policy(PromotionPolicy(name, required_approvals=(RequiredApproval(("risk",)),)))
     assert str(desk.trader.rollback(name, reason="it loses").version) == f"{name}/1"
     assert desk.trader.halt(name, reason="exchange outage").halt
@@ -340,7 +343,7 @@ class Approvals(RuleBasedStateMachine):
     @rule()
     def promote(self) -> None:
         try:
-            moved = self.desk.trader.promote(f"{self.name}/1", to="production")
+            moved = self.desk.trader.promote(f"{self.name}/1", to="production", reason="it passed its tests")
         except errors.GatesFailed:
             return
         used = list(self.desk.quant.list_approvals(self.name, state="used"))

@@ -43,7 +43,7 @@ def test_a_model_is_ready_while_its_version_can_predict(scoring_sdk: Client, inf
     assert ready(inference, version.model, "1")
     assert not ready(inference, version.model, "2")
     scoring_sdk.promote(version, to="staging")
-    scoring_sdk.promote(version, to="production")
+    scoring_sdk.promote(version, to="production", reason="it passed its tests")
     assert ready(inference, version.model)
     scoring_sdk.halt(version.model, reason="exchange outage")
     assert not ready(inference, version.model)

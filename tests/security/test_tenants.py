@@ -266,7 +266,7 @@ def busy(guarded: RunningServer) -> RunningServer:
                     f"{model}-{number}", {"control": first, "candidate": second}, primary_metric="accuracy", unit="day"
                 )
                 client.request_retraining(model)
-                client.promote(first, to="staging" if number == 0 else "archived")
+                client.promote(first, to="staging" if number == 0 else "archived", reason="it passed its tests")
     return guarded
 
 

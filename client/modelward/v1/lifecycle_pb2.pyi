@@ -4451,7 +4451,9 @@ class PromotionPolicy(_message.Message):
 
     @_builtins.property
     def disabled_gates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Gates that apply unless they are named here: "usable", which a version passes that loads and predicts."""
+        """Gates that apply unless they are named here: "usable", which a version passes that loads and predicts; and "reason",
+        by which promotions to production, rollbacks and conclusions of A/B tests need a reason.
+        """
 
     @_builtins.property
     def forbidden_leaks(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.LeakKind.ValueType]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import PromotionPolicy, Stage
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.gates import REASON
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -46,6 +47,18 @@ def set_policy(session: Session, policy: PromotionPolicy, actor: ActorContext) -
     changed = _from_row(row)
     audit.append(session, Kind.POLICY, policy.model, changed, actor)
     return changed
+
+
+def check_reason(session: Session, model: str, reason: str) -> None:
+    """Require the reason of a change of what is in production, unless the model's policy does not.
+
+    Raises:
+        ModelNotFound: the model does not exist.
+        InvalidField: it is blank.
+    """
+    if not reason.strip() and REASON not in get_policy(session, model).disabled_gates:
+        fix = "is missing; say why, for the record (the promotion policy can disable the gate reason)"
+        raise InvalidField(FieldViolation("reason", fix))
 
 
 def _from_row(row: PolicyRow) -> PromotionPolicy:

@@ -76,7 +76,7 @@ def _wanted(request: pb.RequestApprovalRequest) -> Approval:
         approval_id="",
         version=ref_from_proto(request.version),
         digest="",
-        to=stage_from_proto(request.to) if request.to else Stage.PRODUCTION,
+        to=stage_from_proto(request.to) or Stage.PRODUCTION,
         reason=request.reason,
         functions=(),
         requested_by="",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelward.governance import Approval, ApprovalDecision, ApprovalState
+from modelward.lifecycle import Stage
 from modelward.shared.convert.common import (
     ref_from_proto,
     ref_to_proto,
@@ -67,7 +68,7 @@ def approval_from_proto(message: pb.Approval) -> Approval:
         approval_id=message.approval_id,
         version=ref_from_proto(message.version),
         digest=message.digest,
-        to=stage_from_proto(message.to),
+        to=stage_from_proto(message.to) or Stage.PRODUCTION,
         reason=message.reason,
         conditions=tuple(message.conditions),
         evidence=tuple(message.evidence),

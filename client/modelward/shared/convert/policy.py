@@ -40,7 +40,7 @@ def required_approval_to_proto(required: RequiredApproval) -> pb.RequiredApprova
 
 
 def required_approval_from_proto(message: pb.RequiredApproval) -> RequiredApproval:
-    to = stage_from_proto(message.to) if message.to else Stage.PRODUCTION
+    to = stage_from_proto(message.to) or Stage.PRODUCTION
     return RequiredApproval(tuple(message.functions), message.tier, to)
 
 
