@@ -189,9 +189,7 @@ class Stages(RuleBasedStateMachine):
         request = pb.RollbackModelRequest(model=name, reason=f"worse {uuid4()}", request_id=str(uuid4()))
 
         def change(session: Session, actor: ActorContext) -> pb.RollbackModelResponse:
-            return rollback_result_to_proto(
-                promotion.rollback(session, name, "worse", "", actor, reason="it lost money")
-            )
+            return rollback_result_to_proto(promotion.rollback(session, name, "worse", "", actor))
 
         if target == NOTHING:
             self.refused(NoPredecessor, request, change)

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from modelward import Client
+from modelward import Client, PromotionPolicy, RequiredApproval
 from modelward.caller import Permission, Role
 from modelward.errors import ModelNotAllowed
 from modelward.v1 import (
@@ -104,12 +104,15 @@ def foreign(server: RunningServer) -> dict[str, str]:
         test = client.create_ab_test(
             "ndx-test", {"control": first, "candidate": second}, primary_metric="accuracy", unit="order"
         )
+        asked = RequiredApproval(("risk",))
+        client.set_promotion_policy(PromotionPolicy("ndx", required_approvals=(asked,)))
         predicted: Any = {"ndx/1": [0, 1] * 50, "ndx/2": [1, 0] * 50}
         return {
             "report_id": client.detect_drift(first, rows).report_id,
             "job_id": client.request_retraining("ndx").job_id,
             "schedule_id": client.create_schedule("ndx", drift=True).schedule_id,
             "comparison_id": client.compare([], None, [0, 1] * 50, predictions=predicted).comparison_id,
+            "approval_id": client.request_approval(first, reason="better").approval_id,
             "test": test.test,
             "ab_test": test.test,
         }
