@@ -168,6 +168,7 @@ MODULES = [
     "data",
     "drift",
     "errors",
+    "evidence",
     "folds",
     "formats",
     "governance",

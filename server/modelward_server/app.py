@@ -25,6 +25,9 @@ from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_se
 from modelward.v1.scoring_pb2_grpc import add_ScoringServiceServicer_to_server
 from modelward_server.comparison.service import ComparisonService
 from modelward_server.drift.window_task import WindowTask
+from modelward_server.evidence.export import EvidenceExport
+from modelward_server.evidence.log_tree import LogTree
+from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.governance.promotion_evidence import gather
 from modelward_server.interceptors.access_log import CallLog
 from modelward_server.interceptors.auth import Auth
@@ -267,7 +270,7 @@ class App:
             ComparisonServicer(self._unit_of_work, self._sources, self._comparisons, self._trials), self._server
         )
         self._add_retraining_service()
-        add_GovernanceServiceServicer_to_server(GovernanceServicer(self._unit_of_work), self._server)
+        self._add_governance_service()
         self._add_standard_services()
 
     def _add_lifecycle_service(self) -> None:
@@ -300,6 +303,11 @@ class App:
         self._job_waiters = JobWaiters(self._unit_of_work)
         servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._sources, self._job_waiters, post_training)
         add_RetrainingServiceServicer_to_server(servicer, self._server)
+
+    def _add_governance_service(self) -> None:
+        key = self._settings.signing_key
+        evidence = EvidenceExport(self.ledger, self.blobs, LogTree(), EvidenceSigner(key) if key else None)
+        add_GovernanceServiceServicer_to_server(GovernanceServicer(self._unit_of_work, evidence), self._server)
 
     def _add_scoring_service(self, limits: Limits) -> None:
         settings = self._settings

@@ -60,6 +60,16 @@ class GovernanceServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_governance__pb2.ListApprovalsRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_governance__pb2.ListApprovalsResponse.FromString,
                 _registered_method=True)
+        self.GetLogHead = channel.unary_unary(
+                '/modelward.v1.GovernanceService/GetLogHead',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.GetLogHeadRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.GetLogHeadResponse.FromString,
+                _registered_method=True)
+        self.ExportEvidence = channel.unary_stream(
+                '/modelward.v1.GovernanceService/ExportEvidence',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.FromString,
+                _registered_method=True)
 
 
 class GovernanceServiceServicer(object):
@@ -102,6 +112,22 @@ class GovernanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLogHead(self, request, context):
+        """Returns the root of the Merkle tree over the audit log (RFC 6962), signed where the server has a key, and on request
+        the proof that it continues an earlier one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEvidence(self, request, context):
+        """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
+        be verified without a server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GovernanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +155,16 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     servicer.ListApprovals,
                     request_deserializer=modelward_dot_v1_dot_governance__pb2.ListApprovalsRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_governance__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'GetLogHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogHead,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.GetLogHeadRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.GetLogHeadResponse.SerializeToString,
+            ),
+            'ExportEvidence': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEvidence,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +303,60 @@ class GovernanceService(object):
             '/modelward.v1.GovernanceService/ListApprovals',
             modelward_dot_v1_dot_governance__pb2.ListApprovalsRequest.SerializeToString,
             modelward_dot_v1_dot_governance__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/GetLogHead',
+            modelward_dot_v1_dot_governance__pb2.GetLogHeadRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.GetLogHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ExportEvidence',
+            modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,14 @@ class GovernanceServiceStub:
     """Returns a request of approval."""
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListApprovalsRequest, _governance_pb2.ListApprovalsResponse]
     """Lists requests of approval."""
+    GetLogHead: _grpc.UnaryUnaryMultiCallable[_governance_pb2.GetLogHeadRequest, _governance_pb2.GetLogHeadResponse]
+    """Returns the root of the Merkle tree over the audit log (RFC 6962), signed where the server has a key, and on request
+    the proof that it continues an earlier one.
+    """
+    ExportEvidence: _grpc.UnaryStreamMultiCallable[_governance_pb2.ExportEvidenceRequest, _governance_pb2.ExportEvidenceResponse]
+    """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
+    be verified without a server.
+    """
 
 @_typing.type_check_only
 class GovernanceServiceAsyncStub(GovernanceServiceStub):
@@ -63,6 +71,14 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """Returns a request of approval."""
     ListApprovals: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListApprovalsRequest, _governance_pb2.ListApprovalsResponse]  # type: ignore[assignment]
     """Lists requests of approval."""
+    GetLogHead: _aio.UnaryUnaryMultiCallable[_governance_pb2.GetLogHeadRequest, _governance_pb2.GetLogHeadResponse]  # type: ignore[assignment]
+    """Returns the root of the Merkle tree over the audit log (RFC 6962), signed where the server has a key, and on request
+    the proof that it continues an earlier one.
+    """
+    ExportEvidence: _aio.UnaryStreamMultiCallable[_governance_pb2.ExportEvidenceRequest, _governance_pb2.ExportEvidenceResponse]  # type: ignore[assignment]
+    """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
+    be verified without a server.
+    """
 
 class GovernanceServiceServicer:
     """Approvals of transitions by people."""
@@ -103,5 +119,23 @@ class GovernanceServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_governance_pb2.ListApprovalsResponse, _abc.Awaitable[_governance_pb2.ListApprovalsResponse]]:
         """Lists requests of approval."""
+
+    def GetLogHead(
+        self,
+        request: _governance_pb2.GetLogHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_pb2.GetLogHeadResponse, _abc.Awaitable[_governance_pb2.GetLogHeadResponse]]:
+        """Returns the root of the Merkle tree over the audit log (RFC 6962), signed where the server has a key, and on request
+        the proof that it continues an earlier one.
+        """
+
+    def ExportEvidence(
+        self,
+        request: _governance_pb2.ExportEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_governance_pb2.ExportEvidenceResponse], _abc.AsyncIterator[_governance_pb2.ExportEvidenceResponse]]:
+        """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
+        be verified without a server.
+        """
 
 def add_GovernanceServiceServicer_to_server(servicer: GovernanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,17 +7,19 @@ from modelward.lifecycle import Stage, VersionRef
 from modelward.shared.convert.common import ref_from_proto, stage_from_proto
 from modelward.shared.convert.governance import approval_state_from_proto, approval_to_proto
 from modelward.v1 import governance_pb2 as pb
-from modelward.v1.governance_pb2_grpc import GovernanceServiceServicer
+from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
+from modelward_server.rpc.evidence import EvidenceServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
 
 
-class GovernanceServicer(GovernanceServiceServicer):
+class GovernanceServicer(EvidenceServicer):
     """Serves `modelward.v1.GovernanceService`."""
 
-    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
+    def __init__(self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport) -> None:
         self._unit_of_work = unit_of_work
+        self._evidence = evidence
 
     async def RequestApproval(self, request: pb.RequestApprovalRequest, context: Context) -> pb.RequestApprovalResponse:
         wanted = _wanted(request)

@@ -126,6 +126,8 @@ RULES = {
         "WithdrawApproval": SUBMIT,
         "GetApproval": READ,
         "ListApprovals": LISTED,
+        "GetLogHead": NO_MODEL,  # A hash, which shows nothing of the records.
+        "ExportEvidence": Rule(Permission.READ, Reach.WHOLE),
     },
     "ScoringService": {
         "Score": READ,
