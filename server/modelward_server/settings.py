@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     webhooks: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         repr=False,
-        description="Comma-separated http(s) URLs to notify of alarms, jobs and transitions.",
+        description="Comma-separated http(s) URLs to notify of alarms, jobs, approvals and transitions.",
     )
     webhooks_secret: str = Field(
         default="", repr=False, description="Secret that signs webhook messages: whsec_ and base64, or any text."
