@@ -246,8 +246,14 @@ class App:
         self.background.start("mirror", self.mirror.run)
         self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes)
         self.background.start("retention", partial(retention_task.run, self.retention))
+        key = self._settings.signing_key
+        self.evidence = EvidenceExport(self.ledger, self.blobs, LogTree(), EvidenceSigner(key) if key else None)
         webhooks = Webhooks(
-            self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
+            self.ledger,
+            self._settings.webhooks,
+            self._settings.webhooks_secret,
+            self._settings.webhooks_private,
+            self.evidence.prove,
         )
         webhooks.begin(self.background)
 
@@ -305,9 +311,8 @@ class App:
         add_RetrainingServiceServicer_to_server(servicer, self._server)
 
     def _add_governance_service(self) -> None:
-        key = self._settings.signing_key
-        evidence = EvidenceExport(self.ledger, self.blobs, LogTree(), EvidenceSigner(key) if key else None)
-        add_GovernanceServiceServicer_to_server(GovernanceServicer(self._unit_of_work, evidence), self._server)
+        servicer = GovernanceServicer(self._unit_of_work, self.evidence)
+        add_GovernanceServiceServicer_to_server(servicer, self._server)
 
     def _add_scoring_service(self, limits: Limits) -> None:
         settings = self._settings

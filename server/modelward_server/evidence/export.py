@@ -64,6 +64,11 @@ class EvidenceExport:
         """Return a head as a signed envelope; empty if the server has no key."""
         return self.signer.envelope(head.payload(), HEAD_TYPE) if self.signer else ""
 
+    def prove(self, session: Session, records: int) -> dict[str, object]:
+        """Return the head over the first records, as webhooks are told it."""
+        head = self.head(session, records)
+        return {"records": records, "root": head.root.hex(), "envelope": self.signed(head)}
+
     def pack(self, wanted: Wanted) -> Iterator[bytes]:
         """Return a pack in pieces; one version at a time is held in memory, without its files.
 
