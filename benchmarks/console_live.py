@@ -147,7 +147,7 @@ async def _prepare(client: AsyncClient, model: str, file: Path, free: asyncio.Se
             await client.register(model, file)
             await client.promote(f"{model}/{version}", to="staging")
             if version == 1:
-                await client.promote(f"{model}/1", to="production")
+                await client.promote(f"{model}/1", to="production", reason="it passed its tests")
         for number in range(ENGINES):
             await client.report_active(f"{model}/1", engine=f"engine-{number}")
 
@@ -162,7 +162,7 @@ async def _case(case: str, pages: list[str], models: list[str], ports: tuple[int
         actor = f"promotion-{model}"
         async with AsyncClient(f"127.0.0.1:{ports[0]}", actor=actor) as client:
             told.promoted_at[actor] = time.perf_counter()
-            await client.promote(f"{model}/2", to="production")
+            await client.promote(f"{model}/2", to="production", reason="it passed its tests")
             told.calls.append(time.perf_counter() - told.promoted_at[actor])
         await asyncio.sleep(max(0.0, begun + number + 1 - time.perf_counter()))
     share = (_used(pid) - used) / (time.perf_counter() - begun)

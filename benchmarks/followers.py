@@ -62,7 +62,7 @@ def _register(target: str, models: int) -> None:
             model = LogisticRegression().fit(features, random.integers(0, 2, size=200))
             version = client.register(name, model)
             client.promote(version, to="staging")
-            client.promote(version, to="production")
+            client.promote(version, to="production", reason="it passed its tests")
 
 
 def _names(models: int) -> list[str]:

@@ -65,7 +65,7 @@ async def _fill(client: AsyncClient, folder: Path, outcomes: int) -> None:
         for _ in range(2):
             await client.register(model, folder / "model.bin")
         await client.promote(f"{model}/1", to="staging")
-        await client.promote(f"{model}/1", to="production")
+        await client.promote(f"{model}/1", to="production", reason="it passed its tests")
     versions = {"champion": f"{TESTED}/1", "challenger": f"{TESTED}/2"}
     test = await client.create_ab_test(TESTED, versions, primary_metric="pnl_bps")
     for batch in _outcomes(test, outcomes):
@@ -92,13 +92,13 @@ async def _round(client: AsyncClient, with_it: bool) -> tuple[list[float], list[
         await client.promote(f"{model}/2", to="staging")
     took = await asyncio.gather(*(_promote(client, model) for model in models))
     for model in models:
-        await client.rollback(model)
+        await client.rollback(model, reason="it lost money")
     return took[-OTHERS:], took[:-OTHERS]
 
 
 async def _promote(client: AsyncClient, model: str) -> float:
     begun = time.perf_counter()
-    await client.promote(f"{model}/2", to="production")
+    await client.promote(f"{model}/2", to="production", reason="it passed its tests")
     return (time.perf_counter() - begun) * 1000
 
 

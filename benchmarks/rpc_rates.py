@@ -111,7 +111,7 @@ def _fill(target: str, folder: Path) -> None:
         for _ in range(3):
             client.register(MODEL, folder / "model.bin")
         client.promote("spx/1", to="staging")
-        client.promote("spx/1", to="production")
+        client.promote("spx/1", to="production", reason="it passed its tests")
         client.create_model(OTHER)
         client.set_reference("spx/1", {"a": [float(i) for i in range(1_000)]})
 

@@ -190,7 +190,7 @@ def _calls(client: Client, target: str, filled: tuple[Store, Store]) -> dict[str
     client.create_schedule(large, every=timedelta(days=1), schedule_id="daily")
 
     def transition() -> object:
-        return client.promote(last, to="training" if next(turns) % 2 == 0 else "staging")
+        return client.promote(last, to="training" if next(turns) % 2 == 0 else "staging", reason="it passed its tests")
 
     return {
         "LogMetrics": Call(lambda: client.log_metrics(last, {"accuracy": float(next(values))})),

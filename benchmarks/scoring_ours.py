@@ -46,4 +46,4 @@ def _fill(target: str, trained: dict[str, Any]) -> None:
         for name, model in trained.items():
             version = client.register(name, model, reference=frame(200))
             client.promote(version, to="staging")
-            client.promote(version, to="production")
+            client.promote(version, to="production", reason="it passed its tests")

@@ -98,7 +98,7 @@ class Desk:
     def _register(self) -> None:
         version = self._client.register(f"{MODEL}-{self._seed}", self._file)
         self._client.promote(version, to="staging")
-        self._client.promote(version, to="production")
+        self._client.promote(version, to="production", reason="it passed its tests")
 
 
 def main() -> None:
@@ -152,7 +152,7 @@ def _fill(target: str, folder: Path) -> Path:
         file.write_bytes(os.urandom(10_000))
         version = client.register(MODEL, file)
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
         client.set_reference(version, {"a": [i / 1_000 for i in range(1_000)]})
     return file
 

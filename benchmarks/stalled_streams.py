@@ -57,7 +57,7 @@ def _fill(target: str, folder: Path) -> None:
         _wait_for(lambda: _is_up(client))
         version = client.register(MODEL, folder / "model.bin")
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
         client.set_reference(version, {"x": np.arange(500.0)})
 
 

@@ -124,10 +124,10 @@ def _recorded(client: Client, channel: grpc.Channel, folder: Path, promotions: i
     versions = [client.register(MODEL, folder / "model.bin") for _ in range(promotions + 2)]
     for version in versions[:2]:
         client.promote(version, to="staging")
-    client.promote(versions[0], to="production")
+    client.promote(versions[0], to="production", reason="it passed its tests")
     messages = LifecycleServiceStub(channel).WatchModels(REQUEST)
     first = next(messages)
-    client.promote(versions[1], to="production")
+    client.promote(versions[1], to="production", reason="it passed its tests")
     ready = Ready(first.SerializeToString(), next(messages).SerializeToString())
     messages.cancel()
     return ready, versions[2:]

@@ -82,6 +82,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
     )
     from modelward.errors import ModelwardError
     from modelward.folds import FoldComparison, FoldRow, FoldSummary
+    from modelward.governance import Approval, ApprovalDecision, ApprovalState
     from modelward.inventory import Environment, Inventory, InventoryScope, Lineage, SourceCode, TrainingData
     from modelward.leaks import LeakCheck, LeakKind
     from modelward.lifecycle import (
@@ -111,6 +112,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         ProductionVersion,
         PromotionPolicy,
         Reconciliation,
+        RequiredApproval,
         Resolved,
         RollbackResult,
         Rollout,
@@ -187,6 +189,9 @@ __all__ = [
     "AbTestResult",
     "AbTestState",
     "AdoptedVersion",
+    "Approval",
+    "ApprovalDecision",
+    "ApprovalState",
     "ArtifactDeletion",
     "ArtifactFile",
     "Assignment",
@@ -298,6 +303,7 @@ __all__ = [
     "ReplayedRows",
     "Replica",
     "RequestEvidence",
+    "RequiredApproval",
     "Resampling",
     "Resolved",
     "RetrainingPolicy",

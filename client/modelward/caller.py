@@ -8,17 +8,41 @@ from enum import StrEnum
 from modelward._record import Record
 
 
+class Permission(StrEnum):
+    """What a role may permit; each call of the contract requires one of these."""
+
+    READ = "read"
+    """Read everything but secrets."""
+    ASSESS = "assess"
+    """Compare versions, and compare data with their references."""
+    SUBMIT = "submit"
+    """Register versions, and send data about them."""
+    OPERATE = "operate"
+    """Change stages, halts and schedules."""
+    REVIEW = "review"
+    """Open and close findings, and record reviews."""
+    ADMINISTER = "administer"
+    """Set policies."""
+
+
 class Role(StrEnum):
-    """Permissions of a client; each role includes the permissions of those before it."""
+    """A set of permissions of a client."""
 
     VIEWER = "viewer"
     """Reads."""
     TRAINER = "trainer"
-    """Also registers versions, and sends data."""
+    """Also assesses, registers versions, and sends data."""
     OPERATOR = "operator"
-    """Also changes stages, halts and schedules."""
+    """A trainer who also changes stages, halts and schedules."""
     ADMIN = "admin"
-    """Also sets policies."""
+    """Has every permission."""
+    VALIDATOR = "validator"
+    """Reads, assesses and reviews; registers, promotes and halts nothing."""
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """The permissions of this role."""
+        return _PERMISSIONS[self]
 
     def covers(self, needed: "Role") -> bool:
         """Return whether this role includes the permissions of another one.
@@ -27,10 +51,20 @@ class Role(StrEnum):
             needed: the other role.
 
         Returns:
-            Whether it is the same, or a lesser one.
+            Whether it has each of them.
         """
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
+        return self.permissions >= needed.permissions
+
+
+_VIEWER = frozenset({Permission.READ})
+_TRAINER = _VIEWER | {Permission.ASSESS, Permission.SUBMIT}
+_PERMISSIONS = {
+    Role.VIEWER: _VIEWER,
+    Role.TRAINER: _TRAINER,
+    Role.OPERATOR: _TRAINER | {Permission.OPERATE},
+    Role.ADMIN: frozenset(Permission),
+    Role.VALIDATOR: _VIEWER | {Permission.ASSESS, Permission.REVIEW},
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +81,8 @@ class Caller(Record):
     """When its token, JWT or certificate's grant ends, in UTC; None if it does not end."""
     authenticated: bool
     """Whether the server has verified this; False where it requires no authentication."""
+    functions: Sequence[str] = ()
+    """The functions for which it decides requests of approval, such as "risk"."""
 
     def may_reach(self, model: str) -> bool:
         """Return whether the caller may reach a model.

@@ -199,6 +199,10 @@ class AbTestNotFound(NotFound, reason="AB_TEST_NOT_FOUND"):
     """There is no A/B test with this name."""
 
 
+class ApprovalNotFound(NotFound, reason="APPROVAL_NOT_FOUND"):
+    """There is no request of approval with this id."""
+
+
 class AlreadyExists(ModelwardError):
     """The resource that the request would create already exists."""
 
@@ -217,6 +221,10 @@ class AbTestExists(AlreadyExists, reason="AB_TEST_EXISTS"):
     """An A/B test with this name already exists."""
 
 
+class ApprovalExists(AlreadyExists, reason="APPROVAL_EXISTS"):
+    """Another request of approval for the same transition is open; `metadata["approval_id"]` names it."""
+
+
 class FailedPrecondition(ModelwardError):
     """The request is valid, but the current state does not allow it."""
 
@@ -229,6 +237,14 @@ class IllegalTransition(FailedPrecondition, reason="ILLEGAL_TRANSITION"):
 
 class ArtifactDeleted(FailedPrecondition, reason="ARTIFACT_DELETED"):
     """The version's files were deleted; its record and digests remain."""
+
+
+class ApprovalClosed(FailedPrecondition, reason="APPROVAL_CLOSED"):
+    """The request of approval can no longer be decided; `metadata["state"]` says why."""
+
+
+class ApprovalNotNeeded(FailedPrecondition, reason="APPROVAL_NOT_NEEDED"):
+    """The promotion policy lists no function that has to approve the transition."""
 
 
 class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):
@@ -417,6 +433,10 @@ class PermissionDenied(ModelwardError):
 
 class RoleTooLow(PermissionDenied, reason="ROLE_TOO_LOW"):
     """The call requires another role."""
+
+
+class NotApprover(PermissionDenied, reason="NOT_APPROVER"):
+    """The caller may not decide this request of approval, or not withdraw it."""
 
 
 class ModelNotAllowed(PermissionDenied, reason="MODEL_NOT_ALLOWED"):

@@ -360,6 +360,18 @@ class FreezeWindow(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class RequiredApproval(Record):
+    """The functions that must approve a transition of a model's versions, each by another person."""
+
+    functions: tuple[str, ...]
+    """The functions, such as trading, risk, compliance and validation."""
+    tier: int = 0
+    """The tier of the models for which it applies; 0 for models without a rule for their tier."""
+    to: Stage = Stage.PRODUCTION
+    """The stage that is entered: staging or production."""
+
+
+@dataclass(frozen=True, repr=False)
 class PromotionPolicy(Record):
     """The promotion policy: conditions that a version must meet before it goes into production."""
 
@@ -380,7 +392,8 @@ class PromotionPolicy(Record):
     material: bool = False
     """Whether it must be promoted by someone other than the person who registered it."""
     disabled_gates: tuple[str, ...] = ()
-    """Gates that apply unless they are named here: `usable`, which a version passes that loads and predicts."""
+    """Gates that apply unless they are named here: `usable`, which a version passes that loads and predicts; and
+    `reason`, by which promotions to production, rollbacks and conclusions of A/B tests need a reason."""
     max_pbo: float | None = None
     """The highest probability of overfitting, by the returns of its trials; None means no condition."""
     min_deflated_sharpe: float | None = None
@@ -391,6 +404,8 @@ class PromotionPolicy(Record):
     """The kinds of leaks that its newest comparison must have checked, and not found."""
     min_coverage: float | None = None
     """The lowest share of the rows that it answered in its newest comparison, from 0 to 1; None means no condition."""
+    required_approvals: tuple[RequiredApproval, ...] = ()
+    """The functions that must approve a transition, by the model's tier."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
@@ -570,6 +585,9 @@ class EventKind(StrEnum):
     subject is its status. Only sent to who asks for it, as it happens, and not again when a watch resumes."""
     JOB = "job"
     """The state of a retraining job changed; the subject is the change. Only sent to who asks for it."""
+    APPROVAL = "approval"
+    """A request of approval was made, decided, withdrawn or used; the subject is the request. Only sent to who asks for
+    it."""
 
 
 @dataclass(frozen=True, repr=False)

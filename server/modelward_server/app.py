@@ -16,15 +16,19 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from modelward.lifecycle import VersionRef
-from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
+from modelward.v1 import comparison_pb2, drift_pb2, governance_pb2, lifecycle_pb2, retraining_pb2, scoring_pb2
 from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
 from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
+from modelward.v1.governance_pb2_grpc import add_GovernanceServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward.v1.scoring_pb2_grpc import add_ScoringServiceServicer_to_server
 from modelward_server.comparison.service import ComparisonService
 from modelward_server.drift.window_closing import WindowClosers
 from modelward_server.drift.window_task import WindowTask
+from modelward_server.evidence.export import EvidenceExport
+from modelward_server.evidence.log_tree import LogTree
+from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.governance.promotion_evidence import gather
 from modelward_server.interceptors.access_log import CallLog
 from modelward_server.interceptors.auth import Auth
@@ -53,6 +57,7 @@ from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.datasets import stored_table
 from modelward_server.rpc.drift import DriftServicer
+from modelward_server.rpc.governance import GovernanceServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
@@ -93,11 +98,16 @@ from modelward_server.webhooks.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
-SERVICES = [
-    service.full_name
-    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, scoring_pb2, open_inference_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-]
+SERVED = (
+    lifecycle_pb2,
+    drift_pb2,
+    comparison_pb2,
+    retraining_pb2,
+    governance_pb2,
+    scoring_pb2,
+    open_inference_pb2,
+)
+SERVICES = [service.full_name for file in SERVED for service in file.DESCRIPTOR.services_by_name.values()]
 STOP_SECONDS = 2.0
 """The share of the grace that background tasks have after the calls, and then again threads."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
@@ -240,8 +250,14 @@ class App:
         most_rows = self._settings.keep_rows_mb * MIB
         self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes, most_rows)
         self.background.start("retention", partial(retention_task.run, self.retention))
+        key = self._settings.signing_key
+        self.evidence = EvidenceExport(self.ledger, self.blobs, LogTree(), EvidenceSigner(key) if key else None)
         webhooks = Webhooks(
-            self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
+            self.ledger,
+            self._settings.webhooks,
+            self._settings.webhooks_secret,
+            self._settings.webhooks_private,
+            self.evidence.prove,
         )
         webhooks.begin(self.background)
 
@@ -272,6 +288,7 @@ class App:
             self._server,
         )
         self._add_retraining_service()
+        self._add_governance_service()
         self._add_standard_services()
 
     def _add_lifecycle_service(self) -> None:
@@ -306,6 +323,10 @@ class App:
         self._job_waiters = JobWaiters(self._unit_of_work)
         servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._sources, self._job_waiters, post_training)
         add_RetrainingServiceServicer_to_server(servicer, self._server)
+
+    def _add_governance_service(self) -> None:
+        servicer = GovernanceServicer(self._unit_of_work, self.evidence)
+        add_GovernanceServiceServicer_to_server(servicer, self._server)
 
     def _add_scoring_service(self, limits: Limits) -> None:
         settings = self._settings

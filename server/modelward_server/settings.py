@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     webhooks: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         repr=False,
-        description="Comma-separated http(s) URLs to notify of alarms, jobs and transitions.",
+        description="Comma-separated http(s) URLs to notify of alarms, jobs, approvals and transitions.",
     )
     webhooks_secret: str = Field(
         default="", repr=False, description="Secret that signs webhook messages: whsec_ and base64, or any text."
@@ -228,6 +228,10 @@ class Settings(BaseSettings):
         "printed; empty: none.",
     )
     console_read_only: bool = Field(default=False, description="Offer no changes in the console.")
+    signing_key: str = Field(
+        default="",
+        description="Private key that signs evidence: a file in PEM, or a PKCS#11 URI. Empty: it is not signed.",
+    )
     channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")

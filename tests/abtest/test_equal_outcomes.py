@@ -35,7 +35,7 @@ async def test_rule_decides_nothing_by_rounding(
     assert result.verdict is Verdict.INCONCLUSIVE
     assert (result["challenger"]["pnl"].difference, result.broken_guardrails, result.best) == (0, (), "champion")
     with pytest.raises(errors.AbTestUndecided, match="needs 30 units with varying values"):
-        await client.conclude_ab_test(test, action=AbAction.BY_RULE)
+        await client.conclude_ab_test(test, action=AbAction.BY_RULE, reason="it was decided")
     assert (await client.get_model(name)).production_version == 1
     assert (await client.render_ab_test(test.test)).startswith(b"<!doctype html>")
     assert (await client.render_ab_test(test.test, "png")).startswith(b"\x89PNG")
@@ -45,12 +45,12 @@ async def test_constant_guardrail_that_differs_by_rounding_rolls_nothing_back(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     versions = await register_two(client, name, tmp_path, staged=True)
-    await client.promote(versions["challenger"], to="production")
+    await client.promote(versions["challenger"], to="production", reason="it passed its tests")
     test = await client.create_ab_test(name, versions, primary_metric="pnl", guardrails=[AbMetric("fills")])
     await client.record_ab_outcomes(test, _outcomes(test, NEARLY, 0.3, noise=True))
     assert (await client.ab_test_result(test)).broken_guardrails == ()
     with pytest.raises(errors.AbTestUndecided):
-        await client.conclude_ab_test(test, action=AbAction.BY_RULE)
+        await client.conclude_ab_test(test, action=AbAction.BY_RULE, reason="it was decided")
     assert (await client.get_model(name)).production_version == 2
 
 

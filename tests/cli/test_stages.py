@@ -40,7 +40,7 @@ def test_each_failed_gate_has_a_line_of_its_own(
     sdk.set_promotion_policy(PromotionPolicy(in_production, metrics=bounds, required_tags=("approved",)))
     third = sdk.register(in_production, weights, metrics={"log_loss": 0.7})
     sdk.promote(third, to="staging")
-    first, *gates = commands.refused("promote", third, "--to", "production")
+    first, *gates = commands.refused("promote", third, "--to", "production", "--reason", "tested")
     assert first == "the promotion policy rejects it:"
     assert len(gates) == 3
     assert sum("log_loss" in gate for gate in gates) == 1
@@ -48,7 +48,7 @@ def test_each_failed_gate_has_a_line_of_its_own(
 
 def test_an_illegal_move_is_one_line(commands: Commands, in_production: str, sdk: Client, weights: Path) -> None:
     third = sdk.register(in_production, weights)
-    [line] = commands.refused("promote", third, "--to", "production")
+    [line] = commands.refused("promote", third, "--to", "production", "--reason", "tested")
     assert f"{third} is in training" in line
 
 

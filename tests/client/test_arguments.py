@@ -228,7 +228,7 @@ def test_unknown_and_missing_arguments_are_named() -> None:
 
 def test_near_name_is_suggested() -> None:
     with pytest.raises(errors.InvalidField, match="did you mean 'production'"):
-        Client("127.0.0.1:1").promote("spx/1", to="Producton")
+        Client("127.0.0.1:1").promote("spx/1", to="Producton", reason="it passed its tests")
 
 
 async def test_version_is_taken_in_every_form(client: AsyncClient, name: str, tmp_path: Path) -> None:

@@ -204,4 +204,4 @@ def test_a_server_runs_boosters_in_its_sandbox(tmp_path: Path) -> None:
 
 def _promote(client: Client, version: ModelVersion) -> None:
     client.promote(version, to="staging")
-    client.promote(version, to="production")
+    client.promote(version, to="production", reason="it passed its tests")

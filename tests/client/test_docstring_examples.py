@@ -53,7 +53,7 @@ def given(target: str, tmp_path: Path) -> dict[str, Any]:
             version = mw.register(name, fitted, metrics={"accuracy": accuracy}, reference=table)
             mw.promote(version, to="staging")
             if strength == 1:
-                mw.promote(version, to="production")
+                mw.promote(version, to="production", reason="it passed its tests")
     public = {name: getattr(modelward, name) for name in modelward.__all__}
     return {**public, "X": table, "y": y, "model": model, "folder": tmp_path / "cache", "name": name}
 

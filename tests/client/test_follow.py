@@ -30,7 +30,7 @@ def _promote(client: Client, name: str, model: Any) -> None:
     if version.format == "pickle":  # The server may not run it, so it cannot be tried.
         client.set_promotion_policy(PromotionPolicy(name, disabled_gates=("usable",)))
     client.promote(version, to="staging")
-    client.promote(version, to="production")
+    client.promote(version, to="production", reason="it passed its tests")
 
 
 def _answer(live: FollowedModel) -> int:
@@ -64,7 +64,7 @@ def test_follower_swaps_to_the_version_that_is_promoted(server: RunningServer, n
             eventually(lambda: client.get_rollout(name).engines[0].version == 2)
             [engine] = client.get_rollout(name).engines
             assert (engine.engine, engine.state) == ("ny4-01", RolloutState.CONVERGED)
-            client.rollback(name)
+            client.rollback(name, reason="it lost money")
             eventually(lambda: _answer(live) == 0)
 
 
@@ -195,7 +195,7 @@ def test_rolling_back_what_cannot_be_loaded_ends_the_failure(server: RunningServ
         with client.follow(name, cache=tmp_path, load=load, engine="ny4-01") as live:
             _promote(client, name, _model(1))
             eventually(lambda: isinstance(live.error, RuntimeError))
-            client.rollback(name)
+            client.rollback(name, reason="it lost money")
             eventually(lambda: live.error is None and _converged(client, name))
             assert live.current.version.version == 1
 

@@ -67,7 +67,7 @@ async def test_the_better_model_is_superior_and_all_figures_are_scikit_learns(cl
     models = {1: blind(), 2: good()}
     versions = [await client.register(name, model) for model in models.values()]
     await client.promote(versions[0], to="staging")
-    await client.promote(versions[0], to="production")
+    await client.promote(versions[0], to="production", reason="it passed its tests")
     told: list[ComparisonProgress] = []
     found = await client.compare([versions[1], versions[0]], TEST, direction(TEST), on_progress=told.append)
     assert isinstance(found, Comparison)

@@ -50,9 +50,11 @@ async def test_only_rows_that_all_versions_answered_are_compared(client: AsyncCl
         await client.set_promotion_policy(PromotionPolicy(model, disabled_gates=("usable",), min_coverage=0.9))
         if words:
             with pytest.raises(errors.GatesFailed, match=words):
-                await client.promote(version, to="production")
+                await client.promote(version, to="production", reason="it passed its tests")
         else:
-            assert (await client.promote(version, to="production")).gates[0].gate == "min_coverage"
+            assert (await client.promote(version, to="production", reason="it passed its tests")).gates[
+                0
+            ].gate == "min_coverage"
     half = np.arange(ROWS) < ROWS // 2
     apart = [np.where(half, GOOD, np.nan), np.where(half, np.nan, GOOD)]
     with pytest.raises(errors.InvalidField, match=r"no row that all of them answered \(.* 50.0%"):

@@ -30,7 +30,7 @@ def found(comparison: Comparison, version: str) -> dict[LeakKind, LeakCheck]:
 async def refused(client: AsyncClient, version: str, *kinds: LeakKind) -> str:
     await client.set_promotion_policy(PromotionPolicy(version.partition("/")[0], forbidden_leaks=kinds))
     with pytest.raises(errors.GatesFailed) as refusal:
-        await client.promote(version, to="production", dry_run=True)
+        await client.promote(version, to="production", dry_run=True, reason="it passed its tests")
     return str(refusal.value)
 
 
@@ -61,7 +61,7 @@ async def test_each_leak_is_found_in_the_version_that_has_it(client: AsyncClient
     said = await refused(client, versions[1], LeakKind.SHARED_ROWS, LeakKind.LOOK_AHEAD)
     assert "100% of the test rows stand in the reference" in said
     assert "same predictions" not in said
-    gates = (await client.promote(clean, to="production", dry_run=True)).gates
+    gates = (await client.promote(clean, to="production", dry_run=True, reason="it passed its tests")).gates
     assert {gate.gate for gate in gates} >= {"forbidden_leaks.shared_rows", "forbidden_leaks.look_ahead"}
     sent: dict[Any, Any] = {versions[0]: TARGET[800:], versions[1]: TARGET[800:] * 0.5}
     await client.compare([], None, TARGET[800:], predictions=sent)

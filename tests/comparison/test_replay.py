@@ -145,7 +145,7 @@ async def test_scored_rows_are_replayed_with_their_times_and_groups(
     for version in versions:
         await quant.set_reference(version, panel, time="day", group="stock")
     await quant.promote(versions[0], to="staging")
-    await quant.promote(versions[0], to="production")
+    await quant.promote(versions[0], to="production", reason="it passed its tests")
     live = LIVE.assign(day=np.repeat(np.arange(60.0), 2), stock=[1.0, 2.0] * 60)
     [writer] = [one for one in keeping.app.scoring_records.writers if one.kind == "observations"]
     before, order = writer.lost, RNG.permutation(120)

@@ -158,7 +158,7 @@ async def test_older_changes_of_stage_are_one_click_away(
     with Client(guarded.target, token=token_of(guarded, "root", Role.ADMIN)) as client:
         client.register("old-1", "README.md")
         client.promote("old-1/1", to="staging")
-        client.promote("old-1/1", to="production")
+        client.promote("old-1/1", to="production", reason="it passed its tests")
     await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "old-"))
     words: list[str] = []
     query = ""

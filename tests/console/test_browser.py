@@ -149,7 +149,7 @@ def test_a_rollback_of_what_has_changed_meanwhile_changes_nothing_and_says_so(
     world: World, context: BrowserContext
 ) -> None:
     model = world.model("changed-meanwhile")
-    world.client.promote(f"{model}/2", to="production")
+    world.client.promote(f"{model}/2", to="production", reason="it passed its tests")
     page = context.new_page()
     page.goto(f"/models/{model}/rollback")
     page.get_by_label("Reason").fill("worse than before")

@@ -53,7 +53,7 @@ async def test_a_change_of_what_has_changed_meanwhile_is_refused(
     browser: httpx.AsyncClient, sdk: AsyncClient, model: str
 ) -> None:
     path = f"/models/{model}/rollback"
-    await sdk.promote(f"{model}/2", to="production")
+    await sdk.promote(f"{model}/2", to="production", reason="it passed its tests")
     form = fields((await browser.get(path)).text)
     await sdk.update_model(model, tags={"desk": "eu"})
     answer = await sent(browser, path, form)

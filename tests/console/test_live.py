@@ -118,7 +118,7 @@ async def test_a_rollout_is_followed_until_all_engines_have_it(
         assert '<div id="live">' in first
         assert "form_key" not in first
         assert "<nav" not in first
-        await sdk.promote(two["challenger"], to="production")
+        await sdk.promote(two["challenger"], to="production", reason="it passed its tests")
         await page.until("0 of 1 engine runs version 2")
         await sdk.report_active(two["challenger"], engine="ny4")
         await page.until("Every engine that reports runs the version in production")

@@ -15,7 +15,7 @@ async def test_a_halted_model_comes_first_with_its_reason_and_the_way_out(
     for model in (f"{name}-a", f"{name}-b"):
         await sdk.register(model, tmp_path / "model.bin")
         await sdk.promote(f"{model}/1", to="staging")
-        await sdk.promote(f"{model}/1", to="production")
+        await sdk.promote(f"{model}/1", to="production", reason="it passed its tests")
     await sdk.halt(f"{name}-b", reason="<b>exchange outage</b>")
     page = await browser.get("/", params={"prefix": name})
     assert page.status_code == 200
@@ -35,7 +35,7 @@ async def test_no_more_than_fifty_models_are_on_a_page(
     for number in range(52):
         await sdk.register(f"{name}-{number:02}", tmp_path / "model.bin")
         await sdk.promote(f"{name}-{number:02}/1", to="staging")
-        await sdk.promote(f"{name}-{number:02}/1", to="production")
+        await sdk.promote(f"{name}-{number:02}/1", to="production", reason="it passed its tests")
     first = await browser.get("/", params={"prefix": name})
     assert first.text.count('<tr><th scope="row">') == 50
     link = first.text.partition('rel="next" href="')[2].partition('"')[0].replace("&amp;", "&")

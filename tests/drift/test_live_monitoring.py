@@ -117,7 +117,7 @@ async def test_alarm_is_an_event_and_stops_promotion_and_asks_for_retraining(
 ) -> None:
     model = version.partition("/")[0]
     await client.promote(version, to="staging")
-    await client.promote(version, to="production")
+    await client.promote(version, to="production", reason="it passed its tests")
     await client.create_schedule(model, drift=True)
     with Client(server.target) as watcher:
         events = watcher.watch([model])
@@ -133,7 +133,7 @@ async def test_alarm_is_an_event_and_stops_promotion_and_asks_for_retraining(
     await client.promote(version, to="archived")
     await client.promote(version, to="staging")
     with pytest.raises(GatesFailed, match="drift"):
-        await client.promote(version, to="production")
+        await client.promote(version, to="production", reason="it passed its tests")
     assert (await client.verify_audit_log()).intact
 
 
@@ -142,7 +142,7 @@ async def test_one_window_with_drift_is_no_alarm_yet(client: AsyncClient, versio
     observer = await _observe(client, version)
     assert (await observer.add(crisis(100))).reports[0].drift_detected
     await client.promote(version, to="staging")
-    await client.promote(version, to="production")
+    await client.promote(version, to="production", reason="it passed its tests")
 
 
 async def test_each_sender_has_windows_of_its_own(client: AsyncClient, version: str) -> None:

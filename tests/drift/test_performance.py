@@ -383,7 +383,7 @@ async def test_numbers_decline_too_and_a_model_becomes_due(client: AsyncClient, 
     random = np.random.default_rng(7)
     model = version.partition("/")[0]
     await client.promote(version, to="staging")
-    await client.promote(version, to="production")
+    await client.promote(version, to="production", reason="it passed its tests")
     await client.create_schedule(model, performance=_rmse_above_a_million())
     for day, scale in enumerate([1.0, 1.1, 0.9, 1.05, 0.95, 4.0]):
         labels = random.normal(0, scale, 100)

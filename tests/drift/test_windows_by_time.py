@@ -79,7 +79,7 @@ def test_last_window_alarms_after_a_restart_and_its_late_rows_are_counted(tmp_pa
         client.set_promotion_policy(PromotionPolicy("spx", forbid_drift_alarm=True))
         client.promote(version, to="staging")
         with pytest.raises(GatesFailed, match="drift alarm"):
-            client.promote(version, to="production")
+            client.promote(version, to="production", reason="it passed its tests")
 
 
 START = datetime(2026, 3, 2, tzinfo=UTC)

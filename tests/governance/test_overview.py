@@ -338,7 +338,7 @@ async def test_what_needs_attention_says_what_to_do(
     for number in (1, 2):
         await client.register(name, tmp_path / "model.bin")
         await client.promote(f"{name}/{number}", to="staging")
-        await client.promote(f"{name}/{number}", to="production")
+        await client.promote(f"{name}/{number}", to="production", reason="it passed its tests")
     await client.report_active(f"{name}/1", engine="ny4-01", failure=LoadFailure(2, "no library"))
     await client.request_retraining(name)
     job = await client.lease_job(name, holder="worker")

@@ -47,7 +47,7 @@ class Registry:
         mw.request_retraining("spx", reason="new vendor")
         test = mw.create_ab_test("trial", {"a": "spx/1", "b": "spx/2"}, primary_metric="pnl_bps")
         mw.record_ab_outcomes(test, named(test, {"a": 5, "b": 5}))
-        mw.conclude_ab_test(test, winner="a")
+        mw.conclude_ab_test(test, winner="a", reason="it was decided")
         with self.server.app.ledger.writing() as session:
             grants.create_token(session, "ada", Role.VIEWER, (), None, audit.begin_change(session, "root"))
 

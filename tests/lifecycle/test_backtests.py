@@ -34,13 +34,13 @@ async def refused(client: AsyncClient, version: ModelVersion, **conditions: Any)
     """Ask for a promotion under a policy that refuses it, and return the words."""
     await client.set_promotion_policy(PromotionPolicy(version.model, disabled_gates=("usable",), **conditions))
     with pytest.raises(errors.GatesFailed) as refusal:
-        await client.promote(version, to="production", dry_run=True)
+        await client.promote(version, to="production", dry_run=True, reason="it passed its tests")
     return str(refusal.value)
 
 
 async def passed(client: AsyncClient, version: ModelVersion, **conditions: Any) -> list[str]:
     await client.set_promotion_policy(PromotionPolicy(version.model, disabled_gates=("usable",), **conditions))
-    gates = (await client.promote(version, to="production", dry_run=True)).gates
+    gates = (await client.promote(version, to="production", dry_run=True, reason="it passed its tests")).gates
     assert all(gate.passed for gate in gates)
     return [gate.evidence for gate in gates]
 

@@ -33,7 +33,7 @@ def artifact(tmp_path: Path) -> Path:
 async def _promoted(client: AsyncClient, name: str, artifact: Path, **facts: Any) -> str:
     version = await client.register(name, artifact, **facts)
     await client.promote(version, to="staging")
-    await client.promote(version, to="production")
+    await client.promote(version, to="production", reason="it passed its tests")
     return str(version)
 
 
@@ -43,10 +43,10 @@ async def test_rollbacks_go_back_one_promotion_at_a_time(client: AsyncClient, na
     first = await client.rollback(name, reason="v3 loses money")
     assert (first.version.version, present(first.archived).version) == (2, 3)
     assert first.transition.reason == "rollback: v3 loses money"
-    second = await client.rollback(name)
+    second = await client.rollback(name, reason="it lost money")
     assert (second.version.version, present(second.archived).version) == (1, 2)
     with pytest.raises(errors.NoPredecessor):
-        await client.rollback(name)
+        await client.rollback(name, reason="it lost money")
     assert (await client.resolve(name)).version.version == 1
 
 
@@ -56,9 +56,9 @@ async def test_rollback_to_a_version_in_staging_is_no_promotion_of_it(
     for _ in range(2):
         await _promoted(client, name, artifact)
     await client.promote(f"{name}/1", to="staging")
-    assert (await client.rollback(name)).version.version == 1
+    assert (await client.rollback(name, reason="it lost money")).version.version == 1
     with pytest.raises(errors.NoPredecessor):
-        await client.rollback(name)
+        await client.rollback(name, reason="it lost money")
 
 
 async def test_rollback_brings_back_what_was_taken_out_of_production(
@@ -66,14 +66,14 @@ async def test_rollback_brings_back_what_was_taken_out_of_production(
 ) -> None:
     version = await _promoted(client, name, artifact)
     await client.promote(version, to="archived", reason="maintenance")
-    result = await client.rollback(name)
+    result = await client.rollback(name, reason="it lost money")
     assert (result.version.version, result.archived) == (1, None)
 
 
 async def test_rollback_dry_run_changes_nothing(client: AsyncClient, name: str, artifact: Path) -> None:
     for _ in range(2):
         await _promoted(client, name, artifact)
-    assert (await client.rollback(name, dry_run=True)).version.version == 1
+    assert (await client.rollback(name, dry_run=True, reason="it lost money")).version.version == 1
     assert (await client.resolve(name)).version.version == 2
 
 
@@ -82,10 +82,10 @@ async def test_version_promoted_again_after_a_rollback_displaces_what_it_finds(
 ) -> None:
     for _ in range(2):
         await _promoted(client, name, artifact)
-    await client.rollback(name)
+    await client.rollback(name, reason="it lost money")
     await client.promote(f"{name}/2", to="staging")
-    await client.promote(f"{name}/2", to="production")
-    assert (await client.rollback(name)).version.version == 1
+    await client.promote(f"{name}/2", to="production", reason="it passed its tests")
+    assert (await client.rollback(name, reason="it lost money")).version.version == 1
 
 
 async def test_halted_model_does_not_resolve_until_it_is_resumed(
@@ -129,7 +129,7 @@ async def test_refused_promotion_lists_every_gate_that_failed(client: AsyncClien
     kept = await client.set_promotion_policy(policy)
     assert await client.get_promotion_policy(name) == kept
     with pytest.raises(errors.GatesFailed) as caught:
-        await client.promote(candidate, to="production")
+        await client.promote(candidate, to="production", reason="it passed its tests")
     assert [gate.gate for gate in caught.value.gates] == [
         "metrics.accuracy",
         "metrics.auc",
@@ -153,9 +153,9 @@ async def test_passed_gates_are_kept_with_the_transition(
         PromotionPolicy(name, metrics=(MetricRange("accuracy", 0.5),), required_tags=("reviewed",), material=True)
     )
     with pytest.raises(errors.GatesFailed, match="another person must promote it"):
-        await client.promote(candidate, to="production", dry_run=True)
+        await client.promote(candidate, to="production", dry_run=True, reason="it passed its tests")
     async with AsyncClient(server.target, actor="second person") as other:
-        result = await other.promote(candidate, to="production")
+        result = await other.promote(candidate, to="production", reason="it passed its tests")
     assert [(gate.gate, gate.passed) for gate in result.gates] == [
         ("usable", True),
         ("metrics.accuracy", True),
@@ -173,15 +173,15 @@ async def test_gates_look_at_drift_reports_and_comparisons(client: AsyncClient, 
     for _ in range(2):
         version = await client.register(name, tmp_path / "model.bin", reference=x)
         await client.promote(version, to="staging")
-    await client.promote(f"{name}/1", to="production")
+    await client.promote(f"{name}/1", to="production", reason="it passed its tests")
     await client.set_promotion_policy(PromotionPolicy(name, require_comparison=True, forbid_drift_alarm=True))
     await client.detect_drift(f"{name}/2", {column: values * 5 for column, values in x.items()})
     with pytest.raises(errors.GatesFailed) as caught:
-        await client.promote(f"{name}/2", to="production")
+        await client.promote(f"{name}/2", to="production", reason="it passed its tests")
     assert [gate.gate for gate in caught.value.gates] == ["require_comparison", "forbid_drift_alarm"]
     await client.detect_drift(f"{name}/2", x)
     await client.compare([], None, y, predictions={f"{name}/1": np.roll(y, 7), f"{name}/2": y})
-    promoted = await client.promote(f"{name}/2", to="production")
+    promoted = await client.promote(f"{name}/2", to="production", reason="it passed its tests")
     assert "superior" in next(gate for gate in promoted.gates if gate.gate == "require_comparison").evidence
     assert all(gate.passed for gate in promoted.gates)
 

@@ -19,7 +19,7 @@ async def archived(client: AsyncClient, name: str, tmp_path: Path, content: byte
     for _ in range(2):
         version = await client.register(name, tmp_path / "model.bin")
         await client.promote(version, to="staging")
-        await client.promote(version, to="production")
+        await client.promote(version, to="production", reason="it passed its tests")
         (tmp_path / "model.bin").write_bytes(os.urandom(100))
 
 

@@ -175,7 +175,7 @@ def promoted(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) ->
             for stages in (["staging", "production"], ["staging"]):
                 version = client.register(prefix + suffix, path)
                 for stage in stages:
-                    client.promote(version, to=stage)
+                    client.promote(version, to=stage, reason="it passed its tests")
     return prefix
 
 
@@ -203,7 +203,7 @@ def _perform(target: str, prefix: str, acts: list[tuple[str, str]]) -> Iterator[
         one: dict[str, Callable[[str], Any]] = {
             "halt": lambda model: client.halt(model, reason="alone"),
             "resume": client.resume,
-            "promote": lambda model: client.promote(f"{model}/2", to="production"),
+            "promote": lambda model: client.promote(f"{model}/2", to="production", reason="it passed its tests"),
             "rollback": client.rollback,
         }
         for act, suffix in acts:

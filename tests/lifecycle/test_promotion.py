@@ -23,7 +23,7 @@ def artifact(tmp_path: Path) -> Path:
 async def _register(client: AsyncClient, name: str, artifact: Path, *path: str) -> str:
     version = await client.register(name, artifact)
     for stage in path:
-        await client.promote(version, to=stage)
+        await client.promote(version, to=stage, reason="it passed its tests")
     return str(version)
 
 
@@ -55,14 +55,14 @@ async def test_illegal_move_says_what_is_legal_and_changes_nothing(
 ) -> None:
     version = await _register(client, name, artifact)
     with pytest.raises(errors.IllegalTransition, match="staging or archived"):
-        await client.promote(version, to="production")
+        await client.promote(version, to="production", reason="it passed its tests")
     assert (await client.get_version(version)).stage is Stage.TRAINING
     assert len(await collect(client.list_transitions(name))) == 1
 
 
 async def test_unknown_stage_is_refused_with_those_that_there_are(client: AsyncClient, name: str) -> None:
     with pytest.raises(errors.InvalidField, match="training, staging, production, archived"):
-        await client.promote(f"{name}/1", to="prod")
+        await client.promote(f"{name}/1", to="prod", reason="it passed its tests")
 
 
 async def test_promotion_on_a_stale_etag_aborts(client: AsyncClient, name: str, artifact: Path) -> None:
@@ -77,7 +77,7 @@ async def test_dry_run_tells_what_would_happen_and_changes_nothing(
 ) -> None:
     await _register(client, name, artifact, "staging", "production")
     await _register(client, name, artifact, "staging")
-    told = await client.promote(f"{name}/2", to="production", dry_run=True)
+    told = await client.promote(f"{name}/2", to="production", dry_run=True, reason="it passed its tests")
     assert (told.version.stage, present(told.archived).version) == (Stage.PRODUCTION, 1)
     assert (await client.resolve(name)).version.version == 1
     assert len(await collect(client.list_transitions(name))) == 5
@@ -131,7 +131,7 @@ async def test_resolve_without_anything_there_says_so(client: AsyncClient, name:
 async def test_resolve_as_of_answers_for_the_past(client: AsyncClient, name: str, artifact: Path) -> None:
     await _register(client, name, artifact, "staging", "production")
     await _register(client, name, artifact, "staging")
-    second = await client.promote(f"{name}/2", to="production")
+    second = await client.promote(f"{name}/2", to="production", reason="it passed its tests")
     before = second.transition.moved_at - timedelta(microseconds=1)
     then = await client.resolve(name, as_of=before)
     assert (then.version.version, then.version.stage) == (1, Stage.PRODUCTION)

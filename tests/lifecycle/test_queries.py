@@ -61,7 +61,7 @@ def _register(sdk: Client, model: str, number: int, file: Path) -> None:
     if number > 1:
         sdk.promote(version, to="staging")
     if number == VERSIONS:
-        sdk.promote(version, to="production")
+        sdk.promote(version, to="production", reason="it passed its tests")
         sdk.log_metrics(version, {"accuracy": 0.05})
         sdk.update_version(version, tags={"parity": "odd"})
 

@@ -44,7 +44,7 @@ async def tried(client: AsyncClient, version: ModelVersion) -> Trial:
 async def promoted(client: AsyncClient, version: ModelVersion) -> GateResult:
     """Promote a version to production and return its gate."""
     await client.promote(version, to="staging")
-    [gate] = (await client.promote(version, to="production")).gates
+    [gate] = (await client.promote(version, to="production", reason="it passed its tests")).gates
     return gate
 
 
@@ -122,7 +122,7 @@ async def test_a_model_that_needs_other_rows_is_tried_with_its_reference(client:
     version = await client.register(name, ENCODED.fit(WITH_TEXT, UP))
     assert "for rows made from its signature; set a reference" in await refused(client, version)
     await client.set_reference(version, WITH_TEXT)
-    assert (await client.promote(version, to="production")).gates[0].passed
+    assert (await client.promote(version, to="production", reason="it passed its tests")).gates[0].passed
 
 
 async def test_a_pickle_is_not_tried_where_its_code_may_not_run(client: AsyncClient, name: str, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ async def test_a_pickle_is_not_tried_where_its_code_may_not_run(client: AsyncCli
     version = await client.register(name, tmp_path / "model.pkl")
     assert "the operator may allow with MODELWARD_ALLOW_PICKLE" in await refused(client, version)
     await client.set_promotion_policy(PromotionPolicy(name, disabled_gates=("usable",)))
-    assert (await client.promote(version, to="production")).gates == ()
+    assert (await client.promote(version, to="production", reason="it passed its tests")).gates == ()
 
 
 async def test_files_of_no_known_format_pass_and_the_answer_says_so(

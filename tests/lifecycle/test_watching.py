@@ -47,7 +47,7 @@ async def test_watch_tells_how_things_stand_and_then_every_change_in_order(
         await client.promote(version, to="staging", reason="try it")
         await client.log_metrics(version, {"accuracy": 0.5})
         await client.set_promotion_policy(PromotionPolicy(name))
-        await client.promote(version, to="production")
+        await client.promote(version, to="production", reason="it passed its tests")
         await client.halt(name, reason="stop")
         await client.resume(name)
         seen = await _take(events, 7)
@@ -156,11 +156,11 @@ async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(
     for _ in range(2):
         version = await client.register(name, artifact)
         await client.promote(version, to="staging")
-    await client.promote(f"{name}/1", to="production")
+    await client.promote(f"{name}/1", to="production", reason="it passed its tests")
     assert str(await client.report_active(f"{name}/1", engine="ny4-01")) == f"{name}/1"
     await client.report_active(f"{name}/1", engine="ny4-02")
     await client.report_active(f"{name}/1", engine="ld4-01", silent_after=timedelta(microseconds=1))
-    await client.promote(f"{name}/2", to="production")
+    await client.promote(f"{name}/2", to="production", reason="it passed its tests")
     assert str(await client.report_active(f"{name}/1", engine="ny4-02")) == f"{name}/2"
     await client.report_active(f"{name}/2", engine="ny4-01")
     rollout = await client.get_rollout(name)

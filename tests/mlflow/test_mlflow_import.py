@@ -99,7 +99,7 @@ def test_adoption_does_not_change_what_trades_here(client: Client, mlflow: Any, 
     (tmp_path / "model.bin").write_bytes(b"ours")
     ours = client.register("spx", tmp_path / "model.bin")
     client.promote(ours, to="staging")
-    client.promote(ours, to="production")
+    client.promote(ours, to="production", reason="it passed its tests")
     _shown(client, "spx/1")
     number = _register(mlflow, tmp_path, "spx", b"theirs")
     mlflow.set_registered_model_alias("spx", "champion", number)
@@ -190,7 +190,7 @@ def test_alias_of_staging_points_to_the_version_that_came_last(client: Client, m
     for _ in range(3):
         client.promote(client.register("spx", tmp_path / "model.bin"), to="staging")
     assert shown() == "3"
-    client.promote("spx/3", to="production")
+    client.promote("spx/3", to="production", reason="it passed its tests")
     assert shown() == "2"
     client.promote("spx/1", to="training")
     client.promote("spx/1", to="staging")
@@ -203,7 +203,7 @@ def test_what_somebody_changed_in_mlflow_is_found_and_mended(client: Client, mlf
     for _ in range(2):
         version = client.register("spx", tmp_path / "model.bin", metrics={"accuracy": 0.57})
         client.promote(version, to="staging")
-    client.promote("spx/1", to="production")
+    client.promote("spx/1", to="production", reason="it passed its tests")
     first, second = _shown(client, "spx/1"), _shown(client, "spx/2")
     eventually(lambda: not client.reconcile_mlflow(dry_run=True).differences)
     mlflow.set_registered_model_alias("spx", "production", second.mlflow_version)

@@ -110,7 +110,7 @@ def test_models_in_formats_of_ours_are_compared_and_followed(client: Client, tmp
     classifiers = ["skops/1", "booster/1", "xgboost/1", "catboost/1"]
     assert [result.failure for result in client.compare(classifiers, FRAME, UP).results] == [""] * len(classifiers)
     client.promote("booster/1", to="staging")
-    client.promote("booster/1", to="production")
+    client.promote("booster/1", to="production", reason="it passed its tests")
     with client.follow("booster") as live:
         np.testing.assert_array_equal(live.current.model.predict(FRAME), BOOSTED.predict(FRAME))
     for kind, model in BY_ITS_LIBRARY.items():
@@ -132,7 +132,7 @@ def test_models_that_are_code_have_a_reason(client: Client, tmp_path: Path) -> N
     assert boosted.result is TrialResult.UNUSABLE
     assert "lightgbm.sklearn.LGBMClassifier" in boosted.reason
     client.promote("code/1", to="staging")
-    [gate] = client.promote("code/1", to="production").transition.gates
+    [gate] = client.promote("code/1", to="production", reason="it passed its tests").transition.gates
     assert gate.passed  # Nobody here knows its format, and the evidence says why.
     assert imported["code"].not_tried in gate.evidence
 

@@ -124,7 +124,7 @@ def test_the_mirror_goes_on_when_mlflow_is_back(
     with pytest.raises((StoreUnavailable, DeadlineExceeded), match="MLflow"):
         client.import_mlflow(name, timeout=8)
     kept.put_back()
-    client.promote(f"{name}/1", to="production")
+    client.promote(f"{name}/1", to="production", reason="it passed its tests")
     eventually(lambda: client.get_version(f"{name}/2").mlflow_version)
     eventually(lambda: not client.reconcile_mlflow(name, dry_run=True).differences)
     from mlflow import MlflowClient

@@ -58,7 +58,7 @@ def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
         model = models[kind].fit(FRAME, FRAME.momentum if kind == "xgboost" else UP)
         version = client.register(name, model, reference=FRAME)
     client.promote(version, to="staging")
-    client.promote(version, to="production")
+    client.promote(version, to="production", reason="it passed its tests")
     return model
 
 

@@ -29,7 +29,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     with Client(running.target) as client:
         version = client.register("spx", "README.md", reference={"x": np.arange(100.0)})
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
         client.detect_drift(version, {"x": np.arange(100.0)})
         client.request_retraining("spx")
         client.resolve("spx")

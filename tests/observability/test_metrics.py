@@ -75,7 +75,7 @@ def test_the_ledger_tells_versions_drift_and_jobs(server: RunningServer, tmp_pat
     with Client(server.target) as client:
         version = client.register("spx", tmp_path / "model.bin", reference={"x": random.normal(size=500)})
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
         score = client.detect_drift(version, {"x": random.normal(3, 1, size=200)}).score
         client.request_retraining("spx")
     told = scraped(server)

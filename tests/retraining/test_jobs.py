@@ -35,7 +35,7 @@ def artifact(tmp_path: Path) -> Path:
 async def _in_production(client: AsyncClient, name: str, artifact: Path, **registered: Any) -> None:
     version = await client.register(name, artifact, **registered)
     await client.promote(version, to="staging")
-    await client.promote(version, to="production")
+    await client.promote(version, to="production", reason="it passed its tests")
 
 
 async def _due(client: AsyncClient, name: str) -> DueModel | None:

@@ -64,7 +64,7 @@ async def client(server: RunningServer) -> AsyncIterator[AsyncClient]:
 async def _champion(client: Any, name: str, model: object) -> None:
     version = await client.register(name, model)
     await client.promote(version, to="staging")
-    await client.promote(version, to="production")
+    await client.promote(version, to="production", reason="it passed its tests")
 
 
 async def _completed(client: Any, name: str, model: object, **evaluation: Any) -> Job:

@@ -166,7 +166,7 @@ async def test_a_lease_decides_the_firing_and_history_has_it(client: AsyncClient
     (tmp_path / "model.bin").write_bytes(b"model")
     version = await client.register(name, tmp_path / "model.bin", metrics={"accuracy": 0.6})
     await client.promote(version, to="staging")
-    await client.promote(version, to="production")
+    await client.promote(version, to="production", reason="it passed its tests")
     created = await client.create_schedule(name, performance=OnPerformance("accuracy", below=0.5))
     await client.log_metrics(version, {"accuracy": 0.4})
     [due] = await collect(client.list_due(name))

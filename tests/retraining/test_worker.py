@@ -102,7 +102,7 @@ def test_a_function_trains_models_of_each_format(sdk: Client, name: str, start: 
         version = f"{name}-{kind}/1"
         assert sdk.get_version(version).format == kind
         sdk.promote(version, to="staging")
-        [gate] = sdk.promote(version, to="production").gates
+        [gate] = sdk.promote(version, to="production", reason="it passed its tests").gates
         assert (gate.gate, gate.passed) == ("usable", True)
         if kind != "onnx":
             np.testing.assert_array_equal(sdk.load(version).predict(FRAME), MODELS[kind]().predict(FRAME))

@@ -90,7 +90,7 @@ async def test_what_is_urgent_is_answered_while_everything_else_is_at_its_bound(
     for _ in range(2):
         version = await client.register(name, tmp_path / "model.txt")
         await client.promote(version, to="staging")
-        await client.promote(version, to="production")
+        await client.promote(version, to="production", reason="it passed its tests")
     await client.set_reference(version, {"x": np.arange(100.0)})
     executors = server.app.executors
     with ExitStack() as stack:

@@ -76,7 +76,7 @@ def make_due(sdk: Client, folder: Path, model: str) -> None:
     """Let a model perform so badly that its schedule fires."""
     register(sdk, folder, model)
     sdk.promote(f"{model}/1", to="staging")
-    sdk.promote(f"{model}/1", to="production")
+    sdk.promote(f"{model}/1", to="production", reason="it passed its tests")
     sdk.create_schedule(model, performance=OnPerformance("accuracy", below=0.5))
     sdk.log_metrics(f"{model}/1", {"accuracy": 0.4})
 

@@ -17,7 +17,7 @@ from modelward_server.oip import open_inference_pb2 as pb
 from modelward_server.oip.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
-from modelward_server.security.permissions import INFERENCE, INFERENCE_SERVICE, permission_of
+from modelward_server.security.permissions import INFERENCE, INFERENCE_SERVICE, rule_of
 from modelward_server.settings import Settings
 from tests.support.inference import (
     Request,
@@ -43,7 +43,7 @@ def test_a_model_is_ready_while_its_version_can_predict(scoring_sdk: Client, inf
     assert ready(inference, version.model, "1")
     assert not ready(inference, version.model, "2")
     scoring_sdk.promote(version, to="staging")
-    scoring_sdk.promote(version, to="production")
+    scoring_sdk.promote(version, to="production", reason="it passed its tests")
     assert ready(inference, version.model)
     scoring_sdk.halt(version.model, reason="exchange outage")
     assert not ready(inference, version.model)
@@ -85,7 +85,7 @@ def test_every_call_has_its_permission_and_no_other_has() -> None:
     [service] = pb.DESCRIPTOR.services_by_name.values()
     assert service.full_name == INFERENCE_SERVICE
     assert set(INFERENCE) == {method.name for method in service.methods}
-    assert permission_of(f"/{INFERENCE_SERVICE}/ModelRepositoryLoad").role is None
+    assert rule_of(f"/{INFERENCE_SERVICE}/ModelRepositoryLoad").permission is None
 
 
 def test_its_names_are_not_in_the_default_pool() -> None:

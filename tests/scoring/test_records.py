@@ -44,7 +44,7 @@ async def registered(scorer: AsyncClient, *models: Any, reference: Any = ROWS) -
     name = f"spx-{uuid4().hex[:8]}"
     versions = [await scorer.register(name, model, reference=reference) for model in models]
     await scorer.promote(versions[0], to="staging")
-    await scorer.promote(versions[0], to="production")
+    await scorer.promote(versions[0], to="production", reason="it passed its tests")
     return name
 
 

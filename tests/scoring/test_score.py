@@ -29,7 +29,7 @@ async def in_production(scorer: AsyncClient, *models: Any) -> ModelVersion:
     for model in models:
         version = await scorer.register(name, model, reference=ROWS)
         await scorer.promote(version, to="staging")
-        await scorer.promote(version, to="production")
+        await scorer.promote(version, to="production", reason="it passed its tests")
     return version
 
 
@@ -60,7 +60,7 @@ async def test_a_past_time_is_answered_by_the_version_of_then(scorer: AsyncClien
     then = datetime.now(UTC)
     second = await scorer.register(first.model, OTHER, reference=ROWS)
     await scorer.promote(second, to="staging")
-    await scorer.promote(second, to="production")
+    await scorer.promote(second, to="production", reason="it passed its tests")
     now, before = await scorer.score(first.model, ROWS), await scorer.score(first.model, ROWS, as_of=then)
     assert (now.version.version, before.version.version) == (2, 1)
     assert before.stage is Stage.PRODUCTION, "as it was then"
@@ -213,5 +213,5 @@ def ready(scoring_server: RunningServer) -> Any:
     with Client(scoring_server.target) as client:
         version = client.register(f"spx-{uuid4().hex[:8]}", NUMBER, reference=ROWS)
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
         yield client, version.model

@@ -61,7 +61,7 @@ async def in_production(scorer: AsyncClient, *models: Any) -> str:
 async def promoted(scorer: AsyncClient, name: str, model: Any) -> None:
     version = await scorer.register(name, model, reference=TRAINING)
     await scorer.promote(version, to="staging")
-    await scorer.promote(version, to="production")
+    await scorer.promote(version, to="production", reason="it passed its tests")
 
 
 async def logged(scorer: AsyncClient, model: str, number: int = 1, **wanted: Any) -> list[ScoreRecord]:

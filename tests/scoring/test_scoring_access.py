@@ -35,7 +35,7 @@ def founder(scoring_server: RunningServer) -> Iterator[Client]:
             for _ in range(2):
                 version = founder.register(name, LinearRegression().fit(ROWS, ROWS.a), reference=ROWS)
             founder.promote(version, to="staging")
-            founder.promote(version, to="production")
+            founder.promote(version, to="production", reason="it passed its tests")
         founder.create_ab_test("exits", {"a": "ndx/1", "b": "ndx/2"}, primary_metric="pnl_bps")
         yield founder
 

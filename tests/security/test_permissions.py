@@ -14,13 +14,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from modelward import Client
-from modelward.caller import Role
+from modelward import Client, PromotionPolicy, RequiredApproval
+from modelward.caller import Permission, Role
 from modelward.errors import ModelNotAllowed
 from modelward.v1 import (
     common_pb2,
     comparison_pb2,
     drift_pb2,
+    governance_pb2,
     inventory_pb2,
     lifecycle_pb2,
     retraining_pb2,
@@ -28,14 +29,14 @@ from modelward.v1 import (
 )
 from modelward_server.app import App
 from modelward_server.identity import Identity
-from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
+from modelward_server.security.permissions import RULES, Reach, Rule, rule_of
 from modelward_server.security.scope import BY_ID, Meaning, check_request, meaning_of, visible_part
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
 SERVER = DOCS.parents[1] / "server" / "modelward_server"
-FILES = (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, scoring_pb2)
+FILES = (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, governance_pb2, scoring_pb2)
 SERVICES: list[ServiceDescriptor] = list(
     chain.from_iterable(file.DESCRIPTOR.services_by_name.values() for file in FILES)
 )
@@ -45,7 +46,7 @@ LIMITED = Identity("ada", Role.ADMIN, ("spx-",))
 
 def test_every_call_of_the_contract_has_its_permission_and_no_other_has() -> None:
     contract = {service.name: {method.name for method in service.methods} for service in SERVICES}
-    assert {service: set(calls) for service, calls in PERMISSIONS.items()} == contract
+    assert {service: set(calls) for service, calls in RULES.items()} == contract
 
 
 def test_what_only_looks_is_for_viewers_and_what_changes_is_not() -> None:
@@ -64,13 +65,26 @@ def test_what_only_looks_is_for_viewers_and_what_changes_is_not() -> None:
         "Score",
     )
     for method in METHODS:
-        role = permission_of(f"/modelward.v1.{method.containing_service.name}/{method.name}").role
+        permission = rule_of(f"/modelward.v1.{method.containing_service.name}/{method.name}").permission
         looks_at_models = method.name.startswith(looks) and method.name != "GetSystem"
-        assert (role is Role.VIEWER) == looks_at_models, method.name
+        if method.name != "DecideApproval":  # The functions of the caller decide, whatever its role.
+            assert (permission is Permission.READ) == looks_at_models, method.name
 
 
-def test_roles_are_in_order() -> None:
+def test_a_role_covers_those_whose_permissions_it_has() -> None:
     assert [role for role in Role if role.covers(Role.OPERATOR)] == [Role.OPERATOR, Role.ADMIN]
+    assert [role for role in Role if role.covers(Role.VALIDATOR)] == [Role.ADMIN, Role.VALIDATOR]
+
+
+def test_a_validator_reads_assesses_and_reviews_and_changes_nothing_else() -> None:
+    allowed = {call for calls in RULES.values() for call, rule in calls.items() if _may(Role.VALIDATOR, rule)}
+    changes = {method.name for method in METHODS if not method.name.startswith(("Get", "List", "Render", "Watch"))}
+    assert {"CompareModels", "DetectDrift", "BenchmarkModels", "DecideApproval"} <= allowed
+    assert not allowed & changes & {"RegisterModelVersion", "TransitionModelVersion", "HaltModel", "SetDriftPolicy"}
+
+
+def _may(role: Role, rule: Rule) -> bool:
+    return rule.permission in role.permissions
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +105,15 @@ def foreign(server: RunningServer) -> dict[str, str]:
         test = client.create_ab_test(
             "ndx-test", {"control": first, "candidate": second}, primary_metric="accuracy", unit="order"
         )
+        asked = RequiredApproval(("risk",))
+        client.set_promotion_policy(PromotionPolicy("ndx", required_approvals=(asked,)))
         predicted: Any = {"ndx/1": [0, 1] * 50, "ndx/2": [1, 0] * 50}
         return {
             "report_id": client.detect_drift(first, rows).report_id,
             "job_id": client.request_retraining("ndx").job_id,
             "schedule_id": client.create_schedule("ndx", drift=True).schedule_id,
             "comparison_id": client.compare([], None, [0, 1] * 50, predictions=predicted).comparison_id,
+            "approval_id": client.request_approval(first, reason="better").approval_id,
             "test": test.test,
             "ab_test": test.test,
         }
@@ -137,7 +154,7 @@ def test_no_call_reaches_another_model(
     method: MethodDescriptor, server: RunningServer, foreign: dict[str, str]
 ) -> None:
     kind: Any = GetMessageClass(method.input_type)
-    reach = permission_of(f"/modelward.v1.{method.containing_service.name}/{method.name}").reach
+    reach = rule_of(f"/modelward.v1.{method.containing_service.name}/{method.name}").reach
     app: App = server.app
     with app.ledger.reading() as session:
 
@@ -239,7 +256,7 @@ def test_contract_marks_are_published() -> None:
 
 
 def test_lists_show_the_callers_own_part() -> None:
-    permissions = {method: PERMISSIONS[method.containing_service.name][method.name] for method in METHODS}
+    permissions = {method: RULES[method.containing_service.name][method.name] for method in METHODS}
     listed = [method for method in METHODS if permissions[method].reach is Reach.LISTED]
     assert len(listed) > 10
     for method in listed:
@@ -252,7 +269,10 @@ def test_lists_show_the_callers_own_part() -> None:
         assert not any(visible_part(answer, LIMITED).ListFields() for answer in foreign), method.name
 
 
-def test_the_documentation_shows_each_call_under_its_role() -> None:
-    rows = re.findall(r"^\| (viewer|trainer|operator|admin) \| (.*) \|$", DOCS.read_text(), re.MULTILINE)
-    told = {(call.strip("`"), role) for role, calls in rows for call in calls.split()}
-    assert told == {(call, str(one.role)) for calls in PERMISSIONS.values() for call, one in calls.items()}
+def test_the_documentation_shows_each_call_under_its_permission() -> None:
+    permissions = "|".join(Permission)
+    rows = re.findall(rf"^\| ({permissions}) \| (.*) \| (.*) \|$", DOCS.read_text(), re.MULTILINE)
+    told = {(call.strip("`"), permission) for permission, _, calls in rows for call in calls.split()}
+    assert told == {(call, str(one.permission)) for calls in RULES.values() for call, one in calls.items()}
+    for permission, roles, _ in rows:
+        assert roles.split(", ") == [role for role in Role if Permission(permission) in role.permissions]

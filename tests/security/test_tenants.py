@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from modelward import AsyncClient, Client, Inventory
-from modelward.caller import Role
+from modelward.caller import Permission, Role
 from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
 from modelward.shared.retry import error_of
@@ -33,7 +33,7 @@ from modelward_server.app import App
 from modelward_server.lifecycle.queries import ModelFilter, list_models
 from modelward_server.security import grants, scope
 from modelward_server.security.admin_session import admin_session
-from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
+from modelward_server.security.permissions import RULES, Reach, rule_of
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retention import sweep_uploads
@@ -125,10 +125,10 @@ def test_a_service_that_no_permission_is_known_of_is_for_nobody(guarded: Running
 
 
 def test_reflection_is_for_viewers_and_channelz_for_unlimited_admins() -> None:
-    assert permission_of("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo").role is Role.VIEWER
-    assert permission_of("/grpc.channelz.v1.Channelz/GetServers") == (Role.ADMIN, Reach.WHOLE)
+    assert rule_of("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo").permission is Permission.READ
+    assert rule_of("/grpc.channelz.v1.Channelz/GetServers") == (Permission.ADMINISTER, Reach.WHOLE)
     for method in ("/other.v1.LifecycleService/GetModel", "/modelward.v1.LifecycleService/Drop", "/GetModel", "", "/"):
-        assert permission_of(method).role is None, method
+        assert rule_of(method).permission is None, method
 
 
 def test_no_retraining_policy_reads_what_its_author_may_not(desk: Client, founder: Client, foreign_file: str) -> None:
@@ -277,13 +277,13 @@ def busy(guarded: RunningServer) -> RunningServer:
                     f"{model}-{number}", {"control": first, "candidate": second}, primary_metric="accuracy", unit="day"
                 )
                 client.request_retraining(model)
-                client.promote(first, to="staging" if number == 0 else "archived")
+                client.promote(first, to="staging" if number == 0 else "archived", reason="it passed its tests")
     return guarded
 
 
 PAGED = [
     method
-    for service, calls in PERMISSIONS.items()
+    for service, calls in RULES.items()
     for method, permission in calls.items()
     if permission.reach is Reach.LISTED and method.startswith("List") and method != "ListDriftReports"  # Of one model.
 ]

@@ -17,7 +17,7 @@ async def register_two(client: AsyncClient, name: str, folder: Path, *, staged: 
     champion, challenger = [str(await client.register(name, folder / "model.bin")) for _ in range(2)]
     if staged:
         await client.promote(champion, to="staging")
-        await client.promote(champion, to="production")
+        await client.promote(champion, to="production", reason="it passed its tests")
         await client.promote(challenger, to="staging")
     return {"champion": champion, "challenger": challenger}
 

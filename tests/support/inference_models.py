@@ -19,5 +19,5 @@ OTHER = LinearRegression().fit(ROWS, ROWS.c)
 def in_production(sdk: Client, model: Any, rows: pd.DataFrame = ROWS, name: str = "") -> ModelVersion:
     version = sdk.register(name or f"spx-{uuid4().hex[:8]}", model, reference=rows)
     sdk.promote(version, to="staging")
-    sdk.promote(version, to="production")
+    sdk.promote(version, to="production", reason="it passed its tests")
     return version

@@ -28,7 +28,7 @@ class ObservingClient:
 
     def _moved(self, model: str, version: int, to: Stage) -> Event:
         try:
-            done = self._client.promote(f"{model}/{version}", to=to)
+            done = self._client.promote(f"{model}/{version}", to=to, reason="it passed its tests")
         except errors.IllegalTransition as error:
             return Refused(version, to, Stage(error.metadata["from"]))
         except errors.ConcurrentChange:

@@ -63,7 +63,7 @@ class Writer:
                 (self._folder / "model.bin").write_bytes(content)
                 version = client.register("spx", self._folder / "model.bin", metrics={"accuracy": 0.5})
                 client.promote(version, to="staging")
-                client.promote(version, to="production")
+                client.promote(version, to="production", reason="it passed its tests")
                 self.acknowledged.append(version.ref)
 
 

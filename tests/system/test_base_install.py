@@ -105,7 +105,7 @@ def test_it_resolves_and_downloads(clean_python: Path, server: ServerProcess, tm
     with Client(server.target) as client:
         version = client.register("lean", tmp_path / "model.bin")
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
     said = run(clean_python, RESOLVE_AND_DOWNLOAD, server.target, str(tmp_path / "got"))
     assert said.split() == ["lean/1", "weights"]
 

@@ -35,7 +35,7 @@ def test_killing_any_server_loses_nothing_and_holds_nobody_up(replicas: Replicas
     with Client(replicas.targets) as client:
         first = client.register(GROWN, tmp_path / "model.bin")
         client.promote(first, to="staging")
-        client.promote(first, to="production")
+        client.promote(first, to="production", reason="it passed its tests")
     callers = Callers(replicas.targets, first.ref, tmp_path / "cache")
     traffic = Traffic(replicas.targets, tmp_path / "model.bin", PATIENCE_SECONDS)
     chosen = random.Random(7)

@@ -66,7 +66,7 @@ def test_a_full_disk_lets_models_be_halted_resumed_and_rolled_back(
         for version in (1, 2):
             client.register("spx", model_file(tmp_path))
             client.promote(f"spx/{version}", to="staging")
-            client.promote(f"spx/{version}", to="production")
+            client.promote(f"spx/{version}", to="production", reason="it passed its tests")
         ballast = small_disk / "ballast"
         fill_up(ballast)
         refused_for_want_of_room(client, tmp_path)

@@ -136,7 +136,9 @@ def test_drift_is_detected_on_columns_typed_by_hand(grpcurl: Grpcurl, registered
 def in_production(grpcurl: Grpcurl, model: str, version: int) -> object:
     ref = {"model": model, "version": version}
     for stage in ("STAGE_STAGING", "STAGE_PRODUCTION"):
-        grpcurl.call("modelward.v1.LifecycleService/TransitionModelVersion", {"version": ref, "to": stage})
+        grpcurl.call(
+            "modelward.v1.LifecycleService/TransitionModelVersion", {"version": ref, "to": stage, "reason": "by hand"}
+        )
     return ref
 
 

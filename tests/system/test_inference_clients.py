@@ -63,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedServer]:
     with Client(running.target) as client:
         version = client.register(MODEL, CLASSIFIER, reference=ROWS)
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
     yield running
     running.kill()
 

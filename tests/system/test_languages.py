@@ -142,7 +142,7 @@ def version(served: ForkedServer, tmp_path_factory: pytest.TempPathFactory) -> M
     with Client(served.target) as client:
         version = client.register(MODEL, path)
         client.promote(version, to="staging")
-        return client.promote(version, to="production").version
+        return client.promote(version, to="production", reason="it passed its tests").version
 
 
 def test_it_resolves(program: Program, served: ForkedServer, version: ModelVersion) -> None:
@@ -162,7 +162,7 @@ def test_it_watches_and_goes_on_after_a_break(
             network.breaks_at.append(0)  # As soon as the next bytes have been carried.
             client.promote(f"{model}/1", to="staging")
             assert watching.stdout.readline() == f"transition {model}/1 STAGE_STAGING\n"
-            client.promote(f"{model}/1", to="production")
+            client.promote(f"{model}/1", to="production", reason="it passed its tests")
             assert watching.stdout.readline() == f"transition {model}/1 STAGE_PRODUCTION\n"
             assert watching.wait(PATIENCE_SECONDS) == 0
     network.close()
@@ -184,7 +184,7 @@ def test_it_scores_a_row(program: Program, served: ForkedServer, version: ModelV
     with Client(served.target) as client:
         client.register(name, model, reference=rows)
         client.promote(f"{name}/1", to="staging")
-        client.promote(f"{name}/1", to="production")
+        client.promote(f"{name}/1", to="production", reason="it passed its tests")
     answered, number = program.run(served.target, "score", name, "momentum=1.5", "volume=0.25").split()
     assert answered == f"{name}/1"
     assert float(number) == pytest.approx(3.25)

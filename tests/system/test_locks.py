@@ -69,7 +69,7 @@ def model(mw: Client, tmp_path: Path) -> str:
     (tmp_path / "model.bin").write_bytes(b"model")
     for _ in range(2):
         mw.promote(mw.register(name, tmp_path / "model.bin"), to="staging")
-    mw.promote(f"{name}/1", to="production")
+    mw.promote(f"{name}/1", to="production", reason="it passed its tests")
     return name
 
 
@@ -106,12 +106,12 @@ def stopped(held: Held, call: Callable[[], Any]) -> Iterator["Future[Any]"]:
 
 def promote(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
     start_test(mw, model, require_comparison=True)
-    return lambda: mw.promote(f"{model}/2", to="production")
+    return lambda: mw.promote(f"{model}/2", to="production", reason="it passed its tests")
 
 
 def conclude_by_rule(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
     test = start_test(mw, model)
-    return lambda: mw.conclude_ab_test(test, action="by-rule")
+    return lambda: mw.conclude_ab_test(test, action="by-rule", reason="it was decided")
 
 
 def record_ab_outcomes(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
@@ -175,7 +175,7 @@ def test_evidence_that_changes_before_the_promotion_is_read_again(
 ) -> None:
     test = start_test(mw, model, require_comparison=True)
     held = Held(monkeypatch, promotion_evidence, "_newest")  # When the verdict is known, and the lock not yet there.
-    with stopped(held, lambda: mw.promote(f"{model}/2", to="production")) as running:
+    with stopped(held, lambda: mw.promote(f"{model}/2", to="production", reason="it passed its tests")) as running:
         worse = [replace(one, outcome_id=f"late-{one.outcome_id}") for one in traffic(test, 1500, lift=-2.0, seed=2)]
         mw.record_ab_outcomes(test, worse)
     refused = running.exception()
@@ -190,9 +190,9 @@ def test_version_that_went_into_production_meanwhile_is_what_the_candidate_is_he
     start_test(mw, model, require_comparison=True)
     mw.promote(mw.register(model, tmp_path / "model.bin"), to="staging")
     held = Held(monkeypatch, promotion_evidence, "_newest")
-    with stopped(held, lambda: mw.promote(f"{model}/2", to="production")) as running:
+    with stopped(held, lambda: mw.promote(f"{model}/2", to="production", reason="it passed its tests")) as running:
         mw.set_promotion_policy(PromotionPolicy(model))
-        mw.promote(f"{model}/3", to="production")
+        mw.promote(f"{model}/3", to="production", reason="it passed its tests")
         mw.set_promotion_policy(PromotionPolicy(model, require_comparison=True))
     refused = running.exception()
     assert isinstance(refused, GatesFailed)
@@ -204,7 +204,7 @@ def test_policy_without_such_a_gate_reads_no_evidence(mw: Client, model: str, mo
     start_test(mw, model)
     for name in ("read_test", "list_ab_tests", "list_comparisons", "drift_alarm"):
         monkeypatch.setattr(promotion_evidence, name, None)
-    mw.promote(f"{model}/2", to="production")
+    mw.promote(f"{model}/2", to="production", reason="it passed its tests")
     assert mw.get_model(model).production_version == 2
 
 

@@ -75,7 +75,7 @@ def _prepare(client: Client, old: pd.DataFrame, folder: Path) -> None:
     features = old[["fast", "slow"]]
     champion = client.register(MODEL, LogisticRegression().fit(features.to_numpy(), old["label"]), reference=features)
     client.promote(champion, to="staging")
-    client.promote(champion, to="production")
+    client.promote(champion, to="production", reason="it passed its tests")
     client.create_schedule(MODEL, drift=True)
     client.set_retraining_policy(
         RetrainingPolicy(

@@ -250,7 +250,7 @@ def test_an_mlflow_that_hangs_holds_up_nobody(serve: Serve, hanging_mlflow: str,
         for version in (1, 2, 3):
             assert client.register("spx", file_of(tmp_path, 1000 + version)).version == version
             client.promote(f"spx/{version}", to="staging")
-            client.promote(f"spx/{version}", to="production")
+            client.promote(f"spx/{version}", to="production", reason="it passed its tests")
             assert client.resolve("spx").version.version == version
     assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()
@@ -273,7 +273,7 @@ def test_history_goes_forward_when_the_clock_goes_back(tmp_path: Path, monkeypat
         version = client.register("spx", file_of(tmp_path, 1000))
         monkeypatch.setattr(audit, "datetime", SteppingClock)
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
         times = [move.moved_at for move in client.list_transitions("spx")]  # The newest first.
         assert SteppingClock.looks >= 2
         assert times == sorted(times, reverse=True)

@@ -38,14 +38,14 @@ def writer(targets: tuple[str, str], tmp_path: Path) -> Iterator[Client]:
     with Client(targets[0], timeout=PATIENCE_SECONDS) as client:
         for _ in range(VERSIONS):
             client.promote(client.register("spx", tmp_path / "model.bin"), to="staging")
-        client.promote("spx/1", to="production")
+        client.promote("spx/1", to="production", reason="it passed its tests")
         yield client
 
 
 def test_every_change_shows_at_once(writer: Client, targets: tuple[str, str]) -> None:
     with Client(targets[1]) as reader:
         for number in range(2, VERSIONS + 1):
-            writer.promote(f"spx/{number}", to="production")
+            writer.promote(f"spx/{number}", to="production", reason="it passed its tests")
             assert [reader.resolve("spx").version.version for _ in range(2)] == [number, number]
         writer.update_version(f"spx/{VERSIONS}", description="new words")
         assert reader.resolve("spx").version.description == "new words"
@@ -64,7 +64,9 @@ async def test_who_asks_during_promotions_is_never_told_less_than_was_acknowledg
 
     def promote_all() -> None:
         for number in range(2, VERSIONS + 1):
-            acknowledged.append(writer.promote(f"spx/{number}", to="production").version.version)
+            acknowledged.append(
+                writer.promote(f"spx/{number}", to="production", reason="it passed its tests").version.version
+            )
 
     thread = threading.Thread(target=promote_all)
     thread.start()

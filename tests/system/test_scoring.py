@@ -38,7 +38,7 @@ class Production:
     async def promote(self, client: AsyncClient, version: int) -> None:
         self.announced.append(version)
         await client.promote(f"{NAME}/{version}", to="staging")
-        await client.promote(f"{NAME}/{version}", to="production")
+        await client.promote(f"{NAME}/{version}", to="production", reason="it passed its tests")
         self.acknowledged = len(self.announced)
 
     async def roll_back(self, client: AsyncClient) -> None:

@@ -146,7 +146,7 @@ def test_a_clean_stop_leaves_mlflow_with_the_last_promotion(serve: Serve, tmp_pa
     with Client(server.target) as client:
         version = client.register("shown", model_file(tmp_path))
         client.promote(version, to="staging")
-        client.promote(version, to="production")
+        client.promote(version, to="production", reason="it passed its tests")
     server.tell_to_stop()
     assert server.wait(PATIENCE_SECONDS) == 0
     aliases = connect(f"sqlite:///{server.data_dir}/mlflow.db").get_registered_model("shown").aliases
@@ -162,7 +162,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(serve: Serve, tmp_path: Path
         while True:
             version = client.register("hit", path, params={"n": str(len(acknowledged))})
             client.promote(version, to="staging")
-            client.promote(version, to="production")
+            client.promote(version, to="production", reason="it passed its tests")
             acknowledged.append(version.version)
 
     with ThreadPoolExecutor(1) as pool, Client(server.target, timeout=PATIENCE_SECONDS) as client:

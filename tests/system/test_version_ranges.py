@@ -46,7 +46,7 @@ with Client(target) as client:
     for live in (now, pa.table(now)):
         assert client.detect_drift(resolved, live).drivers == ("momentum",)
     try:
-        client.promote(version, to="production", etag="stale")
+        client.promote(version, to="production", etag="stale", reason="it passed its tests")
     except errors.EtagMismatch as error:
         print(sorted(error.metadata))
     try:

@@ -319,3 +319,5 @@ def test_hash_of_each_record_that_is_told_goes_with_it_and_the_head_is_told_now_
     assert is_delivered(_record(300, noon, Kind.POLICY), noon)
     head = json.loads(message_of(policy).body)
     assert (head["type"], head["data"]) == ("audit.head", {"sequence": 8, "hash": f"{8:064x}"})
+    proved = json.loads(message_of(policy, {"records": 8, "root": "ab"}).body)["data"]
+    assert (proved["records"], proved["root"]) == (8, "ab")

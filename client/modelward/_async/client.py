@@ -2,8 +2,10 @@
 
 from modelward._arguments import checks_arguments
 from modelward._async.abtest import AsyncAbTests
+from modelward._async.approvals import AsyncApprovals
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
+from modelward._async.evidence import AsyncEvidence
 from modelward._async.follow import AsyncFollowing
 from modelward._async.identity import AsyncIdentity
 from modelward._async.lifecycle import AsyncLifecycle
@@ -25,6 +27,8 @@ class AsyncClient(
     AsyncLifecycle,
     AsyncRegistering,
     AsyncStages,
+    AsyncApprovals,
+    AsyncEvidence,
     AsyncWatching,
     AsyncFollowing,
     AsyncDrift,

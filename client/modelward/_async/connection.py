@@ -38,6 +38,7 @@ from modelward.shared.targets import channel_target
 if TYPE_CHECKING:  # Stubs are imported with the first call of their service.
     from modelward.v1.comparison_pb2_grpc import ComparisonServiceAsyncStub
     from modelward.v1.drift_pb2_grpc import DriftServiceAsyncStub
+    from modelward.v1.governance_pb2_grpc import GovernanceServiceAsyncStub
     from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceAsyncStub
     from modelward.v1.retraining_pb2_grpc import RetrainingServiceAsyncStub
     from modelward.v1.scoring_pb2_grpc import ScoringServiceAsyncStub
@@ -133,6 +134,13 @@ class AsyncConnection:
         from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
 
         stub: ScoringServiceAsyncStub = self._channel.stub(ScoringServiceStub)
+        return stub
+
+    @property
+    def _governance(self) -> GovernanceServiceAsyncStub:
+        from modelward.v1.governance_pb2_grpc import GovernanceServiceStub
+
+        stub: GovernanceServiceAsyncStub = self._channel.stub(GovernanceServiceStub)
         return stub
 
     @property

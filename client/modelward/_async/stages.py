@@ -247,7 +247,7 @@ class AsyncStages(AsyncConnection):
         Examples:
             >>> accurate = (MetricRange("accuracy", at_least=0.55),)
             >>> policy = await mw.set_promotion_policy(PromotionPolicy("spx-trend", metrics=accurate))
-            >>> moved = await mw.promote("spx-trend/2", to="production", dry_run=True)
+            >>> moved = await mw.promote("spx-trend/2", to="production", dry_run=True, reason="it passed its tests")
             >>> print(moved.gates[-1].evidence)
             accuracy 0.58 is in range
         """

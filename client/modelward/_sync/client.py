@@ -3,8 +3,10 @@
 
 from modelward._arguments import checks_arguments
 from modelward._sync.abtest import AbTests
+from modelward._sync.approvals import Approvals
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
+from modelward._sync.evidence import Evidence
 from modelward._sync.follow import Following
 from modelward._sync.identity import Identity
 from modelward._sync.lifecycle import Lifecycle
@@ -26,6 +28,8 @@ class Client(
     Lifecycle,
     Registering,
     Stages,
+    Approvals,
+    Evidence,
     Watching,
     Following,
     Drift,

@@ -38,6 +38,7 @@ from modelward.shared.targets import channel_target
 if TYPE_CHECKING:  # Stubs are imported with the first call of their service.
     from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
     from modelward.v1.drift_pb2_grpc import DriftServiceStub
+    from modelward.v1.governance_pb2_grpc import GovernanceServiceStub
     from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
     from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
     from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
@@ -133,6 +134,13 @@ class Connection:
         from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
 
         stub: ScoringServiceStub = self._channel.stub(ScoringServiceStub)
+        return stub
+
+    @property
+    def _governance(self) -> GovernanceServiceStub:
+        from modelward.v1.governance_pb2_grpc import GovernanceServiceStub
+
+        stub: GovernanceServiceStub = self._channel.stub(GovernanceServiceStub)
         return stub
 
     @property

@@ -248,7 +248,7 @@ class Stages(Connection):
         Examples:
             >>> accurate = (MetricRange("accuracy", at_least=0.55),)
             >>> policy = mw.set_promotion_policy(PromotionPolicy("spx-trend", metrics=accurate))
-            >>> moved = mw.promote("spx-trend/2", to="production", dry_run=True)
+            >>> moved = mw.promote("spx-trend/2", to="production", dry_run=True, reason="it passed its tests")
             >>> print(moved.gates[-1].evidence)
             accuracy 0.58 is in range
         """

@@ -38,6 +38,7 @@ SECTIONS = {
         "resume": "stages",
         "prune": "stages",
     },
+    "Govern": {"approvals": "approvals", "evidence": "evidence"},
     "Measure": {
         "drift": "drift",
         "reports": "drift",

@@ -14,6 +14,7 @@ from modelward.cli.options import pairs
 from modelward.cli.output import STYLES, Output, as_text
 from modelward.cli.remote import remote
 from modelward.cli.time_zone import heading_text, time_text
+from modelward.governance import Approval
 from modelward.lifecycle import (
     DriftAlarm,
     EngineStatus,
@@ -48,7 +49,7 @@ KIND_WIDTH = max(map(len, EventKind))
     "kinds",
     type=click.Choice([kind.value for kind in EventKind]),
     multiple=True,
-    help="Only these events; all but engine and job by default.",
+    help="Only these events; all but engine, job and approval by default.",
 )
 @click.option("--since", "resume_token", default="", metavar="TOKEN", help="Continue after the event with this token.")
 @remote
@@ -163,6 +164,12 @@ def _(engine: EngineStatus, event: ModelEvent) -> str:
 @_words.register
 def _(job: JobChange, event: ModelEvent) -> str:
     return f"{event.model} {job.job_id} {job.state}{f' by {job.holder}' if job.holder else ''}"
+
+
+@_words.register
+def _(approval: Approval, event: ModelEvent) -> str:
+    waits = f", waits for {', '.join(approval.waits_for)}" if approval.waits_for else ""
+    return f"{approval.version} to {approval.to} {approval.state}{waits}, {approval.approval_id}"
 
 
 def _by(actor: str, reason: str) -> str:

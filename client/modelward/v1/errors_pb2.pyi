@@ -52,12 +52,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The version has no such file. Metadata: model, version, path."""
     ERROR_REASON_AB_TEST_NOT_FOUND: _ErrorReason.ValueType  # 19
     """NOT_FOUND. Metadata: test."""
+    ERROR_REASON_APPROVAL_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """NOT_FOUND. Metadata: approval_id."""
     ERROR_REASON_MODEL_EXISTS: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS. Metadata: model."""
     ERROR_REASON_SCHEDULE_EXISTS: _ErrorReason.ValueType  # 31
     """ALREADY_EXISTS. Metadata: schedule_id."""
     ERROR_REASON_AB_TEST_EXISTS: _ErrorReason.ValueType  # 32
     """ALREADY_EXISTS. Metadata: test."""
+    ERROR_REASON_APPROVAL_EXISTS: _ErrorReason.ValueType  # 33
+    """ALREADY_EXISTS. Another request of approval for the transition is open. Metadata: approval_id."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION. The transition is not allowed. Metadata: from, to, legal (comma-separated stages)."""
     ERROR_REASON_BLOBS_MISSING: _ErrorReason.ValueType  # 41
@@ -102,6 +106,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A store of the server is read-only. Metadata: store."""
     ERROR_REASON_SCHEMA_MISMATCH: _ErrorReason.ValueType  # 59
     """FAILED_PRECONDITION. The ledger's schema does not match this server's version. Metadata: store."""
+    ERROR_REASON_APPROVAL_CLOSED: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION. The request of approval can no longer be decided. Metadata: approval_id, state."""
+    ERROR_REASON_APPROVAL_NOT_NEEDED: _ErrorReason.ValueType  # 64
+    """FAILED_PRECONDITION. The promotion policy lists no function that has to approve. Metadata: model, to."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -125,7 +133,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOT_AUTHENTICATED: _ErrorReason.ValueType  # 100
     """UNAUTHENTICATED. The call has no credential, or an invalid one. Metadata: none."""
     ERROR_REASON_ROLE_TOO_LOW: _ErrorReason.ValueType  # 101
-    """PERMISSION_DENIED. The call requires another role. Metadata: role, needed."""
+    """PERMISSION_DENIED. The call requires another role. Metadata: role, needed (comma-separated)."""
+    ERROR_REASON_NOT_APPROVER: _ErrorReason.ValueType  # 103
+    """PERMISSION_DENIED. The client may not decide or withdraw this request of approval. Metadata: approval_id."""
     ERROR_REASON_MODEL_NOT_ALLOWED: _ErrorReason.ValueType  # 102
     """PERMISSION_DENIED. The client may access some models only. Metadata: models (comma-separated name prefixes)."""
 
@@ -164,12 +174,16 @@ ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 18
 """NOT_FOUND. The version has no such file. Metadata: model, version, path."""
 ERROR_REASON_AB_TEST_NOT_FOUND: ErrorReason.ValueType  # 19
 """NOT_FOUND. Metadata: test."""
+ERROR_REASON_APPROVAL_NOT_FOUND: ErrorReason.ValueType  # 20
+"""NOT_FOUND. Metadata: approval_id."""
 ERROR_REASON_MODEL_EXISTS: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS. Metadata: model."""
 ERROR_REASON_SCHEDULE_EXISTS: ErrorReason.ValueType  # 31
 """ALREADY_EXISTS. Metadata: schedule_id."""
 ERROR_REASON_AB_TEST_EXISTS: ErrorReason.ValueType  # 32
 """ALREADY_EXISTS. Metadata: test."""
+ERROR_REASON_APPROVAL_EXISTS: ErrorReason.ValueType  # 33
+"""ALREADY_EXISTS. Another request of approval for the transition is open. Metadata: approval_id."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION. The transition is not allowed. Metadata: from, to, legal (comma-separated stages)."""
 ERROR_REASON_BLOBS_MISSING: ErrorReason.ValueType  # 41
@@ -214,6 +228,10 @@ ERROR_REASON_STORE_READ_ONLY: ErrorReason.ValueType  # 58
 """FAILED_PRECONDITION. A store of the server is read-only. Metadata: store."""
 ERROR_REASON_SCHEMA_MISMATCH: ErrorReason.ValueType  # 59
 """FAILED_PRECONDITION. The ledger's schema does not match this server's version. Metadata: store."""
+ERROR_REASON_APPROVAL_CLOSED: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION. The request of approval can no longer be decided. Metadata: approval_id, state."""
+ERROR_REASON_APPROVAL_NOT_NEEDED: ErrorReason.ValueType  # 64
+"""FAILED_PRECONDITION. The promotion policy lists no function that has to approve. Metadata: model, to."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61
@@ -237,7 +255,9 @@ ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 92
 ERROR_REASON_NOT_AUTHENTICATED: ErrorReason.ValueType  # 100
 """UNAUTHENTICATED. The call has no credential, or an invalid one. Metadata: none."""
 ERROR_REASON_ROLE_TOO_LOW: ErrorReason.ValueType  # 101
-"""PERMISSION_DENIED. The call requires another role. Metadata: role, needed."""
+"""PERMISSION_DENIED. The call requires another role. Metadata: role, needed (comma-separated)."""
+ERROR_REASON_NOT_APPROVER: ErrorReason.ValueType  # 103
+"""PERMISSION_DENIED. The client may not decide or withdraw this request of approval. Metadata: approval_id."""
 ERROR_REASON_MODEL_NOT_ALLOWED: ErrorReason.ValueType  # 102
 """PERMISSION_DENIED. The client may access some models only. Metadata: models (comma-separated name prefixes)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

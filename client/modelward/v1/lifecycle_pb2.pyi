@@ -150,6 +150,8 @@ class _ModelEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     """`engine`; only sent to who names it."""
     MODEL_EVENT_KIND_JOB: _ModelEventKind.ValueType  # 11
     """`job`; only sent to who names it."""
+    MODEL_EVENT_KIND_APPROVAL: _ModelEventKind.ValueType  # 12
+    """`approval`; only sent to who names it."""
 
 class ModelEventKind(_ModelEventKind, metaclass=_ModelEventKindEnumTypeWrapper):
     """Kind of event: the field of ModelEvent that is set."""
@@ -178,7 +180,49 @@ MODEL_EVENT_KIND_ENGINE: ModelEventKind.ValueType  # 10
 """`engine`; only sent to who names it."""
 MODEL_EVENT_KIND_JOB: ModelEventKind.ValueType  # 11
 """`job`; only sent to who names it."""
+MODEL_EVENT_KIND_APPROVAL: ModelEventKind.ValueType  # 12
+"""`approval`; only sent to who names it."""
 Global___ModelEventKind: _TypeAlias = ModelEventKind  # noqa: Y015
+
+class _ApprovalState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_STATE_UNSPECIFIED: _ApprovalState.ValueType  # 0
+    """Never sent."""
+    APPROVAL_STATE_PENDING: _ApprovalState.ValueType  # 1
+    """A function has not decided yet."""
+    APPROVAL_STATE_APPROVED: _ApprovalState.ValueType  # 2
+    """Every function has approved, and no transition has used it yet."""
+    APPROVAL_STATE_REJECTED: _ApprovalState.ValueType  # 3
+    """A function has refused."""
+    APPROVAL_STATE_WITHDRAWN: _ApprovalState.ValueType  # 4
+    """It was withdrawn."""
+    APPROVAL_STATE_EXPIRED: _ApprovalState.ValueType  # 5
+    """Its time has ended."""
+    APPROVAL_STATE_USED: _ApprovalState.ValueType  # 6
+    """A transition has used it: each one needs a request of its own."""
+
+class ApprovalState(_ApprovalState, metaclass=_ApprovalStateEnumTypeWrapper):
+    """The state of a request of approval."""
+
+APPROVAL_STATE_UNSPECIFIED: ApprovalState.ValueType  # 0
+"""Never sent."""
+APPROVAL_STATE_PENDING: ApprovalState.ValueType  # 1
+"""A function has not decided yet."""
+APPROVAL_STATE_APPROVED: ApprovalState.ValueType  # 2
+"""Every function has approved, and no transition has used it yet."""
+APPROVAL_STATE_REJECTED: ApprovalState.ValueType  # 3
+"""A function has refused."""
+APPROVAL_STATE_WITHDRAWN: ApprovalState.ValueType  # 4
+"""It was withdrawn."""
+APPROVAL_STATE_EXPIRED: ApprovalState.ValueType  # 5
+"""Its time has ended."""
+APPROVAL_STATE_USED: ApprovalState.ValueType  # 6
+"""A transition has used it: each one needs a request of its own."""
+Global___ApprovalState: _TypeAlias = ApprovalState  # noqa: Y015
 
 class _RolloutState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -315,25 +359,29 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_VIEWER: _Role.ValueType  # 1
     """Reads."""
     ROLE_TRAINER: _Role.ValueType  # 2
-    """Also registers versions, and sends data."""
+    """Also compares versions, registers them, and sends data."""
     ROLE_OPERATOR: _Role.ValueType  # 3
-    """Also changes stages, halts and schedules."""
+    """A trainer that also changes stages, halts and schedules."""
     ROLE_ADMIN: _Role.ValueType  # 4
-    """Also sets policies."""
+    """Has every permission."""
+    ROLE_VALIDATOR: _Role.ValueType  # 5
+    """Reads, compares versions, opens findings and records reviews; registers, promotes and halts nothing."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """Permissions of a caller. Each role includes the permissions of those before it."""
+    """A set of permissions of a caller."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Never sent."""
 ROLE_VIEWER: Role.ValueType  # 1
 """Reads."""
 ROLE_TRAINER: Role.ValueType  # 2
-"""Also registers versions, and sends data."""
+"""Also compares versions, registers them, and sends data."""
 ROLE_OPERATOR: Role.ValueType  # 3
-"""Also changes stages, halts and schedules."""
+"""A trainer that also changes stages, halts and schedules."""
 ROLE_ADMIN: Role.ValueType  # 4
-"""Also sets policies."""
+"""Has every permission."""
+ROLE_VALIDATOR: Role.ValueType  # 5
+"""Reads, compares versions, opens findings and records reviews; registers, promotes and halts nothing."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
@@ -2823,6 +2871,7 @@ class ModelEvent(_message.Message):
     PERFORMANCE_ALARM_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its sequence number in the server's order of all changes."""
@@ -2881,6 +2930,10 @@ class ModelEvent(_message.Message):
     def job(self) -> Global___JobChange:
         """The state of a retraining job changed. Only sent to who names the kind."""
 
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """A request of approval was made, decided, withdrawn or used. Only sent to who names the kind."""
+
     def __init__(
         self,
         *,
@@ -2898,13 +2951,14 @@ class ModelEvent(_message.Message):
         performance_alarm: Global___PerformanceAlarm | None = ...,
         engine: Global___EngineStatus | None = ...,
         job: Global___JobChange | None = ...,
+        approval: Global___Approval | None = ...,
         resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job", "approval"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -2951,6 +3005,142 @@ class JobChange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobChange: _TypeAlias = JobChange  # noqa: Y015
+
+@_typing.final
+class Approval(_message.Message):
+    """The approval of a transition, by one person for each function that the promotion policy lists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
+    REQUESTED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
+    TRANSITION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """Its id, given by the server."""
+    digest: _builtins.str
+    """The SHA-256 of the version's manifest: which files are approved."""
+    to: _common_pb2.Stage.ValueType
+    """The stage for which it is approved: staging or production."""
+    reason: _builtins.str
+    """Why the transition is wanted."""
+    requested_by: _builtins.str
+    """Who made the request."""
+    state: Global___ApprovalState.ValueType
+    """Its state, now."""
+    withdrawn_by: _builtins.str
+    """Who withdrew it; empty if nobody did."""
+    transition: _builtins.int
+    """The sequence number of the transition that has used it; 0 if none has."""
+    etag: _builtins.str
+    """Changes with every change of the request."""
+    @_builtins.property
+    def version(self) -> _common_pb2.ModelVersionRef:
+        """The version."""
+
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What must hold for the approval, in words."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of comparisons, drift reports and names of A/B tests on which it is based."""
+
+    @_builtins.property
+    def functions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The functions that have to decide, by the promotion policy at the time of the request."""
+
+    @_builtins.property
+    def requested_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """From then on it can neither be decided nor used. Absent: it does not expire."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalDecision]:
+        """The decisions, in order."""
+
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        version: _common_pb2.ModelVersionRef | None = ...,
+        digest: _builtins.str = ...,
+        to: _common_pb2.Stage.ValueType = ...,
+        reason: _builtins.str = ...,
+        conditions: _abc.Iterable[_builtins.str] | None = ...,
+        evidence: _abc.Iterable[_builtins.str] | None = ...,
+        functions: _abc.Iterable[_builtins.str] | None = ...,
+        requested_by: _builtins.str = ...,
+        requested_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        decisions: _abc.Iterable[Global___ApprovalDecision] | None = ...,
+        state: Global___ApprovalState.ValueType = ...,
+        withdrawn_by: _builtins.str = ...,
+        transition: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "requested_at", b"requested_at", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "conditions", b"conditions", "decisions", b"decisions", "digest", b"digest", "etag", b"etag", "evidence", b"evidence", "expires_at", b"expires_at", "functions", b"functions", "reason", b"reason", "requested_at", b"requested_at", "requested_by", b"requested_by", "state", b"state", "to", b"to", "transition", b"transition", "version", b"version", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class ApprovalDecision(_message.Message):
+    """The decision of one function about a request of approval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    function: _builtins.str
+    """The function, such as "risk"."""
+    approved: _builtins.bool
+    """Whether it approves."""
+    decided_by: _builtins.str
+    """Who decided."""
+    comment: _builtins.str
+    """Why, or under which conditions."""
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        function: _builtins.str = ...,
+        approved: _builtins.bool = ...,
+        decided_by: _builtins.str = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "comment", b"comment", "decided_at", b"decided_at", "decided_by", b"decided_by", "function", b"function"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalDecision: _TypeAlias = ApprovalDecision  # noqa: Y015
 
 @_typing.final
 class DriftAlarm(_message.Message):
@@ -4288,6 +4478,7 @@ class PromotionPolicy(_message.Message):
     MIN_DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
     MIN_TRACK_RECORD_FIELD_NUMBER: _builtins.int
     FORBIDDEN_LEAKS_FIELD_NUMBER: _builtins.int
+    REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
     MIN_COVERAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
@@ -4331,11 +4522,17 @@ class PromotionPolicy(_message.Message):
 
     @_builtins.property
     def disabled_gates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Gates that apply unless they are named here: "usable", which a version passes that loads and predicts."""
+        """Gates that apply unless they are named here: "usable", which a version passes that loads and predicts; and "reason",
+        by which promotions to production, rollbacks and conclusions of A/B tests need a reason.
+        """
 
     @_builtins.property
     def forbidden_leaks(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.LeakKind.ValueType]:
         """The kinds of leaks that its newest comparison must have checked, and not found."""
+
+    @_builtins.property
+    def required_approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredApproval]:
+        """The functions that must approve a transition, by the model's tier. Empty: none."""
 
     def __init__(
         self,
@@ -4354,11 +4551,12 @@ class PromotionPolicy(_message.Message):
         min_deflated_sharpe: _builtins.float | None = ...,
         min_track_record: _builtins.float | None = ...,
         forbidden_leaks: _abc.Iterable[_common_pb2.LeakKind.ValueType] | None = ...,
+        required_approvals: _abc.Iterable[Global___RequiredApproval] | None = ...,
         min_coverage: _builtins.float | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_tags", b"required_tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_pbo: _TypeAlias = _typing.Literal["max_pbo"]  # noqa: Y015
     _WhichOneofArgType__max_pbo: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo"]  # noqa: Y015
@@ -4378,6 +4576,38 @@ class PromotionPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_track_record) -> _WhichOneofReturnType__min_track_record | None: ...
 
 Global___PromotionPolicy: _TypeAlias = PromotionPolicy  # noqa: Y015
+
+@_typing.final
+class RequiredApproval(_message.Message):
+    """The functions that must approve a transition of a model's versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
+    tier: _builtins.int
+    """The tier of the models for which it applies, from 1, the most material. 0: models without a rule for their tier."""
+    to: _common_pb2.Stage.ValueType
+    """The stage that is entered: staging or production. Unspecified: production."""
+    @_builtins.property
+    def functions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The functions, each decided by another person."""
+
+    def __init__(
+        self,
+        *,
+        tier: _builtins.int = ...,
+        to: _common_pb2.Stage.ValueType = ...,
+        functions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["functions", b"functions", "tier", b"tier", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequiredApproval: _TypeAlias = RequiredApproval  # noqa: Y015
 
 @_typing.final
 class MetricMargin(_message.Message):
@@ -4564,6 +4794,7 @@ class GetCallerResponse(_message.Message):
     MODEL_PREFIXES_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     AUTHENTICATED_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The actor that is recorded for its changes."""
     role: Global___Role.ValueType
@@ -4580,6 +4811,12 @@ class GetCallerResponse(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When its credential ends. Absent: it does not end by itself."""
 
+    @_builtins.property
+    def functions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The functions for which it decides requests of approval, such as "risk". Where the server requires no
+        authentication they are empty, and it may decide for each.
+        """
+
     def __init__(
         self,
         *,
@@ -4588,10 +4825,11 @@ class GetCallerResponse(_message.Message):
         model_prefixes: _abc.Iterable[_builtins.str] | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         authenticated: _builtins.bool = ...,
+        functions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "expires_at", b"expires_at", "model_prefixes", b"model_prefixes", "name", b"name", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "expires_at", b"expires_at", "functions", b"functions", "model_prefixes", b"model_prefixes", "name", b"name", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle import promotion
 from modelward_server.lifecycle.gates import Evidence
+from modelward_server.lifecycle.policies import check_reason
 from modelward_server.lifecycle.repository import check_etag, production_version
 from modelward_server.storage import audit
 from modelward_server.storage.ab_tables import AbTestRow
@@ -90,6 +91,18 @@ def prepare_conclusion(session: Session, request: ConclusionRequest, gather: Gat
     winner = decision.winner.version
     promotes = decision.action is AbAction.PROMOTE
     return Prepared(reading, gather(session, winner, reading) if promotes else None)
+
+
+def check_conclusion_reason(session: Session, request: ConclusionRequest) -> None:
+    """Require the reason of a conclusion, as `check_reason` does; the rule states its own.
+
+    Raises:
+        AbTestNotFound: the test does not exist.
+        InvalidField: the reason is blank.
+    """
+    if request.action is not AbAction.BY_RULE:
+        test = repository.get_ab_test(session, request.test)
+        check_reason(session, test.control.version.model, request.reason)
 
 
 def conclude_ab_test(session: Session, request: ConclusionRequest, prepared: Prepared, actor: ActorContext) -> AbTest:

@@ -12,7 +12,7 @@ from modelward.cli.remote import formatted
 from modelward.errors import ModelwardError
 from modelward_server.cli.serve import ServeCommand, settings_of
 
-ROLES = ("viewer", "trainer", "operator", "admin")
+ROLES = ("viewer", "trainer", "operator", "admin", "validator")
 
 
 class LedgerCommand(ServeCommand):
@@ -30,10 +30,19 @@ def token() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="Role of its holder.")
 @click.option("--models", multiple=True, metavar="PREFIX", help="Only models with this name prefix; may be repeated.")
+@click.option(
+    "--function", "functions", multiple=True, metavar="NAME", help="Function that it approves for; may be repeated."
+)
 @click.option("--expires", type=click.IntRange(min=1), metavar="DAYS", help="Days until it expires.")
 @click.option("--certificate", is_flag=True, help="Grant to certificates with that common name, instead of a token.")
 def create(
-    name: str, role: str, models: tuple[str, ...], expires: int | None, certificate: bool, **flags: str | None
+    name: str,
+    role: str,
+    models: tuple[str, ...],
+    functions: tuple[str, ...],
+    expires: int | None,
+    certificate: bool,
+    **flags: str | None,
 ) -> None:
     """Create a token for NAME, the actor of changes made with it, and print it this once."""
     from modelward.caller import Role
@@ -42,9 +51,9 @@ def create(
     with _writing(flags) as (session, actor):
         expires_at = datetime.now(UTC) + timedelta(days=expires) if expires else None
         if certificate:
-            grants.allow_certificate(session, name, Role(role), models, actor, expires_at)
+            grants.allow_certificate(session, name, Role(role), models, actor, expires_at, functions)
             return
-        created = grants.create_token(session, name, Role(role), models, expires_at, actor)
+        created = grants.create_token(session, name, Role(role), models, expires_at, actor, functions)
     click.echo(created)
 
 
@@ -58,12 +67,13 @@ def list_(out: Output, **flags: str | None) -> None:
         listed = list_grants(session)
     out.rows(
         listed,
-        ["id", "name", "kind", "role", "models", "created", "expires", "revoked"],
+        ["id", "name", "kind", "role", "functions", "models", "created", "expires", "revoked"],
         lambda grant: [
             grant.id,
             grant.name,
             grant.kind,
             grant.role,
+            ", ".join(grant.functions),
             ", ".join(f"{prefix}*" for prefix in grant.models) or "all",
             grant.created_at,
             grant.expires_at,

@@ -15,12 +15,14 @@ from modelward.inventory import Inventory
 from modelward.retraining import JobState
 from modelward_server.abtest.repository import get_ab_test
 from modelward_server.drift.policies import get_drift_policy
+from modelward_server.lifecycle.approvals import to_approval
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import to_model, to_version
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.retraining.repository import to_job, to_schedule
 from modelward_server.security.grants import to_record
 from modelward_server.storage.ab_tables import AbTestRow
+from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.audit import Kind, to_json
 from modelward_server.storage.drift_tables import DriftPolicyRow
 from modelward_server.storage.retraining_tables import JobRow, RetrainingPolicyRow, ScheduleRow
@@ -61,6 +63,22 @@ JOB_FIELDS = (
     "follow_up",
 )
 """The fields that are not changed by heartbeats and expired leases, which are not recorded."""
+APPROVAL_FIELDS = (
+    "version",
+    "digest",
+    "to",
+    "reason",
+    "functions",
+    "requested_by",
+    "requested_at",
+    "conditions",
+    "evidence",
+    "expires_at",
+    "decisions",
+    "withdrawn_by",
+    "transition",
+)
+"""The fields that do not follow from these and the time."""
 NOT_HALTED: Fields = {"halt": None}
 UNDESCRIBED: Fields = {"description": "", "tags": {}, "inventory": to_json(Inventory())}
 """The fields of a model that was created by the registration of a version."""
@@ -231,6 +249,13 @@ ASPECTS = (
         _named("test"),
         lambda row: row.test,
         _ab_test,
+    ),
+    Aspect(
+        ApprovalRow,
+        {Kind.APPROVAL: fields_of(*APPROVAL_FIELDS)},
+        _named("approval_id"),
+        lambda row: row.approval_id,
+        lambda _, row: to_json(to_approval(row)),
     ),
     Aspect(
         GrantRow,

@@ -8,7 +8,7 @@ from typing import Any
 
 from modelward_server.interceptors.base import Behavior, Call, Interceptor, Send
 from modelward_server.security.authentication import Authentication, CallAuthorization
-from modelward_server.security.permissions import permission_of
+from modelward_server.security.permissions import rule_of
 
 HEALTH = "/grpc.health.v1.Health/"
 
@@ -24,7 +24,7 @@ class Auth(Interceptor):
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[CallAuthorization]:
-        call.authorization = CallAuthorization(self._authentication, permission_of(call.method), call.context)
+        call.authorization = CallAuthorization(self._authentication, rule_of(call.method), call.context)
         await call.authorization.begin()
         yield call.authorization
 

@@ -27,6 +27,8 @@ from modelward_server.statistics.rounding import differs, size_of
 
 USABLE = "usable"
 """The gate that a policy has unless it names it in `disabled_gates`."""
+REASON = "reason"
+"""The same for the rule that a reason must be given."""
 
 
 @dataclass(frozen=True)

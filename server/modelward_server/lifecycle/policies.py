@@ -6,8 +6,9 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import PromotionPolicy
+from modelward.lifecycle import PromotionPolicy, Stage
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.gates import REASON
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -48,6 +49,18 @@ def set_policy(session: Session, policy: PromotionPolicy, actor: ActorContext) -
     return changed
 
 
+def check_reason(session: Session, model: str, reason: str) -> None:
+    """Require the reason of a change of what is in production, unless the model's policy does not.
+
+    Raises:
+        ModelNotFound: the model does not exist.
+        InvalidField: it is blank.
+    """
+    if not reason.strip() and REASON not in get_policy(session, model).disabled_gates:
+        fix = "is missing; say why, for the record (the promotion policy can disable the gate reason)"
+        raise InvalidField(FieldViolation("reason", fix))
+
+
 def _from_row(row: PolicyRow) -> PromotionPolicy:
     return replace(_json.validate_python(row.policy), etag=f"r{row.revision}")
 
@@ -59,3 +72,9 @@ def _check(policy: PromotionPolicy) -> None:
     for i, window in enumerate(policy.freezes):
         if window.end <= window.start:
             raise InvalidField(FieldViolation(f"policy.freezes[{i}].until", "must be later than from"))
+    seen = set[tuple[int, Stage]]()
+    for i, required in enumerate(policy.required_approvals):
+        if (required.tier, required.to) in seen:
+            fix = f"repeats tier {required.tier} for {required.to}; list all its functions in one"
+            raise InvalidField(FieldViolation(f"policy.required_approvals[{i}].tier", fix))
+        seen.add((required.tier, required.to))

@@ -7,8 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.errors import GatesFailed, NoPredecessor
+from modelward.governance import Approval
 from modelward.lifecycle import (
     GateResult,
+    PromotionPolicy,
     RollbackResult,
     Stage,
     Transition,
@@ -16,6 +18,8 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.approval_gates import approval_gates
+from modelward_server.lifecycle.approvals import open_approval, required_functions, use
 from modelward_server.lifecycle.backtest_gates import needs_returns
 from modelward_server.lifecycle.comparison_gates import asks_for_comparison
 from modelward_server.lifecycle.deletion import check_not_deleted
@@ -72,11 +76,16 @@ def transition(
     check_move(ref, Stage(row.stage), to)
     check_not_deleted(to_version(row))
     actor = actor.not_before(model_row(session, ref.model).updated_at)
+    approval = open_approval(session, ref, to, actor.at)
+    gates = _pass_gates(session, row, to, approval, actor, evidence)
     if to is not Stage.PRODUCTION:
-        return _result(session, row, None, move(session, row, to, reason, actor), actor)
-    gates = _pass_gates(session, row, actor, evidence)
-    note = f"{ref} was promoted" + (f": {reason}" if reason else "")
-    return put_into_production(session, row, reason, note, actor, gates)
+        result = _result(session, row, None, move(session, row, to, reason, actor, gates=gates), actor)
+    else:
+        note = f"{ref} was promoted" + (f": {reason}" if reason else "")
+        result = put_into_production(session, row, reason, note, actor, gates)
+    if approval is not None:
+        use(session, approval, result.transition, actor)
+    return result
 
 
 def rollback(session: Session, model: str, reason: str, expected_etag: str, actor: ActorContext) -> RollbackResult:
@@ -160,9 +169,32 @@ def move(
 
 
 def _pass_gates(
-    session: Session, row: VersionRow, actor: ActorContext, evidence: Evidence | None
+    session: Session,
+    row: VersionRow,
+    to: Stage,
+    approval: Approval | None,
+    actor: ActorContext,
+    evidence: Evidence | None,
 ) -> tuple[GateResult, ...]:
-    policy, production = get_policy(session, row.model), in_production(session, row.model)
+    """Return the results of the gates of a transition.
+
+    Raises:
+        GatesFailed: not all are met.
+    """
+    policy = get_policy(session, row.model)
+    gates = approval_gates(required_functions(session, policy, to), to, to_version(row), approval)
+    if to is Stage.PRODUCTION:
+        gates = (*_production_gates(session, row, policy, actor, evidence), *gates)
+    failed = [gate for gate in gates if not gate.passed]
+    if failed:
+        raise GatesFailed(*failed, model=row.model, version=row.version)
+    return gates
+
+
+def _production_gates(
+    session: Session, row: VersionRow, policy: PromotionPolicy, actor: ActorContext, evidence: Evidence | None
+) -> tuple[GateResult, ...]:
+    production = in_production(session, row.model)
     inputs = GateInputs(to_version(row), None if production is None else to_version(production), actor.name, actor.at)
     if policy.require_comparison and production is not None:
         inputs = replace(inputs, verdict=_require(evidence).verdict(session, _ref(row), _ref(production)))
@@ -172,11 +204,7 @@ def _pass_gates(
         inputs = replace(inputs, returns=_require(evidence).returns(session, _ref(row)))
     if asks_for_comparison(policy):
         inputs = replace(inputs, comparison=_require(evidence).comparison(session, _ref(row)))
-    gates = evaluate(policy, inputs)
-    failed = [gate for gate in gates if not gate.passed]
-    if failed:
-        raise GatesFailed(*failed, model=row.model, version=row.version)
-    return gates
+    return evaluate(policy, inputs)
 
 
 def _require(evidence: Evidence | None) -> Evidence:

@@ -125,7 +125,11 @@ def _stage(session: Session, row: JobRow, policy: RetrainingPolicy, actor: Actor
         _set_follow_up(session, row, FollowUpState.WAITING, f"{ref} was already moved to {stage}", actor)
         return
     if stage is Stage.TRAINING:
-        transition(session, ref, Stage.STAGING, f"produced by the job {row.job_id}", "", actor)
+        try:
+            transition(session, ref, Stage.STAGING, f"produced by the job {row.job_id}", "", actor)
+        except GatesFailed as error:
+            _set_follow_up(session, row, FollowUpState.WAITING, error.message, actor)
+            return
     goes_on = policy.follow_up in {FollowUpAction.COMPARE, FollowUpAction.PROMOTE}
     summary = f"{ref} is in staging"
     state = FollowUpState.STAGED if goes_on else FollowUpState.WAITING

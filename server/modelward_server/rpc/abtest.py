@@ -16,7 +16,12 @@ from modelward.shared.convert.abtest import (
 )
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
-from modelward_server.abtest.conclude import ConclusionRequest, conclude_ab_test, prepare_conclusion
+from modelward_server.abtest.conclude import (
+    ConclusionRequest,
+    check_conclusion_reason,
+    conclude_ab_test,
+    prepare_conclusion,
+)
 from modelward_server.abtest.outcomes import assign_outcomes, get_ab_result, record_ab_outcomes
 from modelward_server.abtest.repository import create_ab_test, get_ab_test, list_ab_tests
 from modelward_server.governance.promotion_evidence import gather
@@ -77,6 +82,8 @@ class AbTestServicer(ComparisonServiceServicer):
             test = await self._unit_of_work.read(lambda session: get_ab_test(session, request.test))
             for variant in test.variants:
                 await self._trials.wait_within(variant.version, context)
+        if not request.dry_run:
+            await self._unit_of_work.read(lambda session: check_conclusion_reason(session, conclusion))
         return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,

@@ -19,4 +19,4 @@ def _caller(context: Context) -> Caller:
     client, name = identity.current.get(), actor_of(context)
     if client is None:
         return Caller(name, Role.ADMIN, model_prefixes=(), expires_at=None, authenticated=False)
-    return Caller(name, client.role, client.models, client.expires_at, authenticated=True)
+    return Caller(name, client.role, client.models, client.expires_at, True, client.functions)

@@ -23,7 +23,7 @@ from modelward_server.storage.unit_of_work import UnitOfWork
 
 BATCH_SIZE = 500
 MAX_MESSAGE_BYTES = 1 << 20
-USUAL = frozenset(EventKind) - {EventKind.ENGINE, EventKind.JOB}
+USUAL = frozenset(EventKind) - {EventKind.ENGINE, EventKind.JOB, EventKind.APPROVAL}
 """What who names no kinds receives: those that there were before kinds could be named."""
 MAX_SHARED_BATCHES = 64
 """Maximum number of batches kept as messages: watchers of the same models request them at the same time."""

@@ -41,6 +41,7 @@ class StageServicer(LifecycleServiceServicer):
     ) -> pb.TransitionModelVersionResponse:
         [to], ref = stages_of([request.to]), ref_from_proto(request.version)
         if to is Stage.PRODUCTION:
+            await self._check_reason(ref.model, request)
             await self._trials.wait_within(ref, context)
         return await self._unit_of_work.run_idempotent_prepared(
             request,
@@ -86,6 +87,7 @@ class StageServicer(LifecycleServiceServicer):
         )
 
     async def RollbackModel(self, request: pb.RollbackModelRequest, context: Context) -> pb.RollbackModelResponse:
+        await self._check_reason(request.model, request)
         run = self._unit_of_work.dry_run if request.dry_run else self._unit_of_work.run_idempotent
         return await run(
             request,
@@ -95,6 +97,18 @@ class StageServicer(LifecycleServiceServicer):
             ),
             urgent=True,
         )
+
+    async def _check_reason(
+        self, model: str, request: pb.TransitionModelVersionRequest | pb.RollbackModelRequest
+    ) -> None:
+        """Require the reason of a change of production; of a dry run, which comes first, none.
+
+        Raises:
+            ModelNotFound: the model does not exist.
+            InvalidField: it is blank.
+        """
+        if not request.dry_run and not request.reason.strip():
+            await self._unit_of_work.read(lambda session: policies.check_reason(session, model, request.reason))
 
     async def HaltModel(self, request: pb.HaltModelRequest, context: Context) -> pb.HaltModelResponse:
         return await self._unit_of_work.run_idempotent(

@@ -17,7 +17,7 @@ from modelward_server.runtime.executors import BoundedExecutor
 from modelward_server.security import scope
 from modelward_server.security.grants import TOKEN, ended_token, holder_of_certificate, holder_of_token
 from modelward_server.security.identity_provider import IdentityProvider
-from modelward_server.security.permissions import Permission, Reach
+from modelward_server.security.permissions import Reach, Rule
 from modelward_server.storage.ledger import Ledger
 
 AUTHORIZATION = "authorization"
@@ -103,9 +103,9 @@ def _unknown() -> NotAuthenticated:
 class CallAuthorization:
     """The client of one call, and the checks of what it may do."""
 
-    def __init__(self, authentication: Authentication, permission: Permission, context: Context) -> None:
+    def __init__(self, authentication: Authentication, rule: Rule, context: Context) -> None:
         self._authentication = authentication
-        self._permission = permission
+        self._rule = rule
         self._context = context
         self._allowed: Identity | None = None
 
@@ -128,18 +128,20 @@ class CallAuthorization:
 
     def _authorize(self) -> None:
         log_context.note(actor=self._client.name)  # Also for a call that is refused.
-        if self._permission.role is None:
+        role, rule = self._client.role, self._rule
+        if rule.permission is None:
             raise NotServed("the server has no permission rule for this call, so nobody may make it")
-        if not self._client.role.covers(self._permission.role):
-            message = f"{self._client.name} is a {self._client.role}, and this call requires a {self._permission.role}"
-            raise RoleTooLow(message, role=self._client.role, needed=self._permission.role)
+        if rule.permission not in role.permissions:
+            needed = rule.least_roles
+            message = f"{self._client.name} is a {role}, and this call requires a {' or a '.join(needed)}"
+            raise RoleTooLow(message, role=role, needed=",".join(needed))
         identity.current.set(self._client)
 
     async def check(self, request: Message, *, first: bool = True) -> None:
         """Check a request; for those after the first one, also whether the credential is still valid."""
         if not first:
             await self.begin()
-        await self._authentication.check(self._client, request, self._permission.reach, first=first)
+        await self._authentication.check(self._client, request, self._rule.reach, first=first)
 
     async def visible_update(self, answer: Message) -> Message | None:
         """Return the part of a streamed answer that the client may see, if the credential is still valid."""
@@ -149,7 +151,7 @@ class CallAuthorization:
 
     def visible_part(self, answer: Message) -> Message:
         """Return an answer without the entries about models that the client may not see."""
-        is_limited = self._client.models and self._permission.reach is Reach.LISTED
+        is_limited = self._client.models and self._rule.reach is Reach.LISTED
         return scope.visible_part(answer, self._client) if is_limited else answer
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from modelward.caller import Role
 from modelward.errors import FieldViolation, InvalidField, NotFound
 from modelward_server.actor_context import ActorContext
-from modelward_server.identity import Identity, is_prefix
+from modelward_server.identity import Identity, is_function, is_prefix
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.security_tables import GrantRow
@@ -40,22 +40,30 @@ class Grant:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    functions: tuple[str, ...] = ()
+    """The functions for which its holder decides requests of approval."""
 
 
 @dataclass(frozen=True)
 class RecordedGrant(Grant):
     """A grant as recorded in the audit log, with the hash of its secret, so that none can be substituted."""
 
-    secret_sha256: str
+    secret_sha256: str = ""
     """Empty for a certificate."""
 
 
 def create_token(
-    session: Session, name: str, role: Role, models: tuple[str, ...], expires_at: datetime | None, actor: ActorContext
+    session: Session,
+    name: str,
+    role: Role,
+    models: tuple[str, ...],
+    expires_at: datetime | None,
+    actor: ActorContext,
+    functions: tuple[str, ...] = (),
 ) -> str:
     """Create a token and return it; it cannot be shown again."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    grant = _add(session, name, role, models, _digest(secret), expires_at, actor)
+    grant = _add(session, name, role, models, _digest(secret), expires_at, actor, functions)
     return f"mw_{grant.id}_{secret}"
 
 
@@ -66,11 +74,12 @@ def allow_certificate(
     models: tuple[str, ...],
     actor: ActorContext,
     expires_at: datetime | None = None,
+    functions: tuple[str, ...] = (),
 ) -> Grant:
     """Give a role to the holders of certificates with this common name, replacing the previous grant."""
     for row in session.scalars(_of_certificate(name).where(GrantRow.revoked_at.is_(None))):
         _revoke(session, row, actor)
-    return _add(session, name, role, models, "", expires_at, actor)
+    return _add(session, name, role, models, "", expires_at, actor, functions)
 
 
 def revoke(session: Session, grant_id: str, actor: ActorContext) -> Grant:
@@ -138,7 +147,9 @@ def _of_certificate(name: str) -> Select[GrantRow]:
 
 
 def _identity(row: GrantRow, now: datetime) -> Identity | None:
-    return None if _how_ended(row, now) else Identity(row.name, Role(row.role), tuple(row.models), row.expires_at)
+    if _how_ended(row, now):
+        return None
+    return Identity(row.name, Role(row.role), tuple(row.models), row.expires_at, tuple(row.functions))
 
 
 def _how_ended(row: GrantRow, now: datetime) -> str:
@@ -160,8 +171,9 @@ def _add(
     digest: str,
     expires_at: datetime | None,
     actor: ActorContext,
+    functions: tuple[str, ...],
 ) -> Grant:
-    _check(name, models, actor.at, expires_at)
+    _check(name, models, actor.at, expires_at, functions)
     row = GrantRow(
         grant_id=secrets.token_hex(ID_BYTES),
         name=name,
@@ -170,18 +182,24 @@ def _add(
         digest=digest,
         created_at=actor.at,
         expires_at=expires_at,
+        functions=list(dict.fromkeys(functions)),
     )
     session.add(row)
     return _recorded(session, row, actor)
 
 
-def _check(name: str, models: tuple[str, ...], now: datetime, expires_at: datetime | None) -> None:
+def _check(
+    name: str, models: tuple[str, ...], now: datetime, expires_at: datetime | None, functions: tuple[str, ...]
+) -> None:
     problems = []
     if not (0 < len(name) <= 128 and name.isprintable() and name == name.strip()):
         problems.append(FieldViolation("name", "must have 1 to 128 printable characters, without spaces around them"))
     if wrong := [prefix for prefix in models if not is_prefix(prefix)]:
         fix = f"{wrong[0]!r} is no prefix of a model's name; leave it out for every model, repeat it for several"
         problems.append(FieldViolation("models", fix))
+    if wrong := [function for function in functions if not is_function(function)]:
+        fix = f"{wrong[0]!r} must have 1 to 32 lower-case letters, digits and hyphens, such as risk"
+        problems.append(FieldViolation("functions", fix))
     if expires_at and expires_at <= now:
         problems.append(FieldViolation("expires", "must be in the future"))
     if problems:
@@ -215,6 +233,7 @@ def _to_grant(row: GrantRow) -> Grant:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        functions=tuple(row.functions),
     )
 
 

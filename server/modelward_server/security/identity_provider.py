@@ -8,7 +8,7 @@ import jwt
 
 from modelward.caller import Role
 from modelward.errors import NotAuthenticated
-from modelward_server.identity import Identity, is_prefix
+from modelward_server.identity import Identity, is_function, is_prefix
 from modelward_server.observability import log_context
 from modelward_server.security.jwks import PublishedKeys
 
@@ -19,6 +19,7 @@ LEEWAY_SECONDS = 30
 REQUIRED = ["exp", "iss", "aud", "sub"]
 ROLE_CLAIM = "modelward_role"
 MODELS_CLAIM = "modelward_models"
+FUNCTIONS_CLAIM = "modelward_functions"
 MAX_SUBJECT_LENGTH = 256
 
 
@@ -33,10 +34,12 @@ class Claims:
     """Name prefixes of the bearer's models; empty for every model."""
     expires_at: datetime
     """Expiry of the JWT in UTC; it is accepted for `LEEWAY_SECONDS` more."""
+    functions: tuple[str, ...] = ()
+    """The functions for which the bearer decides requests of approval."""
 
 
 class IdentityProvider:
-    """An issuer of JWTs whose `modelward_role` and `modelward_models` define the permissions of their bearers.
+    """An issuer of JWTs whose claims define the permissions of their bearers.
 
     Args:
         issuer: the required `iss`.
@@ -60,7 +63,7 @@ class IdentityProvider:
             StoreUnavailable: the provider's keys cannot be read.
         """
         claims = await self.claims(token)
-        return Identity(claims.subject, claims.role, claims.models, claims.expires_at)
+        return Identity(claims.subject, claims.role, claims.models, claims.expires_at, claims.functions)
 
     async def claims(self, token: str) -> Claims:
         """Return the claims of a JWT, if the provider signed it for this server and it has not expired.
@@ -81,7 +84,8 @@ class IdentityProvider:
         except jwt.ExpiredSignatureError:
             log_context.note(actor=_subject(self._decoded(token, key, verify_exp=False)))  # For the log.
             raise
-        return Claims(_subject(claims), _role(claims), _models(claims), datetime.fromtimestamp(int(claims["exp"]), UTC))
+        expires_at = datetime.fromtimestamp(int(claims["exp"]), UTC)
+        return Claims(_subject(claims), _role(claims), _models(claims), expires_at, _functions(claims))
 
     def _decoded(self, token: str, key: jwt.PyJWK, *, verify_exp: bool = True) -> dict[str, Any]:
         return jwt.decode(
@@ -117,3 +121,10 @@ def _models(claims: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(prefixes, list) or not prefixes or not all(map(is_prefix, prefixes)):
         raise ValueError(f"its {MODELS_CLAIM} must list prefixes of models' names; leave it out for every model")
     return tuple(prefixes)
+
+
+def _functions(claims: dict[str, Any]) -> tuple[str, ...]:
+    functions = claims.get(FUNCTIONS_CLAIM, [])
+    if not isinstance(functions, list) or not all(map(is_function, functions)):
+        raise ValueError(f"its {FUNCTIONS_CLAIM} must list functions such as risk, in lower case")
+    return tuple(functions)

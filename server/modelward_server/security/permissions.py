@@ -1,9 +1,9 @@
-"""The permission required by each call: the minimum role, and how it applies to clients restricted to some models."""
+"""The permission required by each call, and how it applies to clients restricted to some models."""
 
 from enum import Enum
 from typing import NamedTuple
 
-from modelward.caller import Role
+from modelward.caller import Permission, Role
 
 
 class Reach(Enum):
@@ -15,108 +15,123 @@ class Reach(Enum):
     NONE = "no model"
 
 
-class Permission(NamedTuple):
-    role: Role | None
-    """The minimum role; None: no client may make the call."""
+class Rule(NamedTuple):
+    permission: Permission | None
+    """What the client's role must permit; None: no client may make the call."""
     reach: Reach = Reach.NAMED
 
+    @property
+    def least_roles(self) -> list[Role]:
+        """The roles that permit it, without those that include another of them."""
+        roles = [role for role in Role if self.permission in role.permissions]
+        return [role for role in roles if not any(other is not role and role.covers(other) for other in roles)]
 
-VIEWER, TRAINER, OPERATOR, ADMIN = map(Permission, Role)
-LISTED = Permission(Role.VIEWER, Reach.LISTED)
-NO_MODEL = Permission(Role.VIEWER, Reach.NONE)
 
-PERMISSIONS = {
+READ, ASSESS, SUBMIT, OPERATE, REVIEW, ADMINISTER = map(Rule, Permission)
+LISTED = Rule(Permission.READ, Reach.LISTED)
+NO_MODEL = Rule(Permission.READ, Reach.NONE)
+
+RULES = {
     "LifecycleService": {
-        "CreateModel": TRAINER,
-        "GetModel": VIEWER,
+        "CreateModel": SUBMIT,
+        "GetModel": READ,
         "ListModels": LISTED,
-        "UpdateModel": TRAINER,
-        "UploadBlobs": Permission(Role.TRAINER, Reach.NONE),
-        "DownloadArtifact": VIEWER,
-        "RegisterModelVersion": TRAINER,
-        "GetModelVersion": VIEWER,
+        "UpdateModel": SUBMIT,
+        "UploadBlobs": Rule(Permission.ASSESS, Reach.NONE),
+        "DownloadArtifact": READ,
+        "RegisterModelVersion": SUBMIT,
+        "GetModelVersion": READ,
         "ListModelVersions": LISTED,
-        "UpdateModelVersion": TRAINER,
-        "LogMetrics": TRAINER,
-        "TransitionModelVersion": OPERATOR,
-        "RollbackModel": OPERATOR,
-        "HaltModel": OPERATOR,
-        "HaltModels": Permission(Role.OPERATOR, Reach.LISTED),
-        "ResumeModel": OPERATOR,
-        "DeleteArtifact": OPERATOR,
-        "ResolveModel": VIEWER,
+        "UpdateModelVersion": SUBMIT,
+        "LogMetrics": SUBMIT,
+        "TransitionModelVersion": OPERATE,
+        "RollbackModel": OPERATE,
+        "HaltModel": OPERATE,
+        "HaltModels": Rule(Permission.OPERATE, Reach.LISTED),
+        "ResumeModel": OPERATE,
+        "DeleteArtifact": OPERATE,
+        "ResolveModel": READ,
         "WatchModels": LISTED,
-        "ReportActiveVersion": VIEWER,
-        "GetRollout": VIEWER,
+        "ReportActiveVersion": READ,
+        "GetRollout": READ,
         "ListRollouts": LISTED,
-        "ListEnginePeriods": VIEWER,
+        "ListEnginePeriods": READ,
         "ListTransitions": LISTED,
         "ListProductionVersions": LISTED,
         "GetOverview": LISTED,
-        "VerifyAuditLog": Permission(Role.VIEWER, Reach.WHOLE),
-        "ExportAuditLog": Permission(Role.VIEWER, Reach.WHOLE),
-        "ReconcileMlflow": Permission(Role.ADMIN, Reach.WHOLE),
-        "ImportMlflow": Permission(Role.ADMIN, Reach.WHOLE),
-        "GetPromotionPolicy": VIEWER,
-        "SetPromotionPolicy": ADMIN,
-        "GetCaller": Permission(Role.VIEWER, Reach.NONE),
-        "GetSystem": Permission(Role.OPERATOR, Reach.WHOLE),
+        "VerifyAuditLog": Rule(Permission.READ, Reach.WHOLE),
+        "ExportAuditLog": Rule(Permission.READ, Reach.WHOLE),
+        "ReconcileMlflow": Rule(Permission.ADMINISTER, Reach.WHOLE),
+        "ImportMlflow": Rule(Permission.ADMINISTER, Reach.WHOLE),
+        "GetPromotionPolicy": READ,
+        "SetPromotionPolicy": ADMINISTER,
+        "GetCaller": Rule(Permission.READ, Reach.NONE),
+        "GetSystem": Rule(Permission.OPERATE, Reach.WHOLE),
     },
     "DriftService": {
-        "SetReference": TRAINER,
-        "GetReference": VIEWER,
-        "DetectDrift": TRAINER,
-        "DetectDriftStream": TRAINER,
-        "Observe": TRAINER,
-        "RecordOutcomes": TRAINER,
-        "ListPerformance": VIEWER,
-        "GetDriftPolicy": VIEWER,
-        "SetDriftPolicy": ADMIN,
-        "GetDriftReport": VIEWER,
+        "SetReference": SUBMIT,
+        "GetReference": READ,
+        "DetectDrift": ASSESS,
+        "DetectDriftStream": ASSESS,
+        "Observe": SUBMIT,
+        "RecordOutcomes": SUBMIT,
+        "ListPerformance": READ,
+        "GetDriftPolicy": READ,
+        "SetDriftPolicy": ADMINISTER,
+        "GetDriftReport": READ,
         "ListDriftReports": LISTED,
-        "RenderDriftReport": VIEWER,
+        "RenderDriftReport": READ,
     },
     "ComparisonService": {
-        "CompareModels": TRAINER,
-        "GetComparison": VIEWER,
+        "CompareModels": ASSESS,
+        "GetComparison": READ,
         "ListComparisons": LISTED,
-        "RenderComparison": VIEWER,
-        "BenchmarkModels": TRAINER,
-        "CreateAbTest": OPERATOR,
-        "GetAbTest": VIEWER,
+        "RenderComparison": READ,
+        "BenchmarkModels": ASSESS,
+        "CreateAbTest": OPERATE,
+        "GetAbTest": READ,
         "ListAbTests": LISTED,
-        "AssignVariant": VIEWER,
-        "RecordAbOutcomes": TRAINER,
-        "GetAbTestResult": VIEWER,
-        "ConcludeAbTest": OPERATOR,
-        "RenderAbTest": VIEWER,
+        "AssignVariant": READ,
+        "RecordAbOutcomes": SUBMIT,
+        "GetAbTestResult": READ,
+        "ConcludeAbTest": OPERATE,
+        "RenderAbTest": READ,
     },
     "RetrainingService": {
-        "CreateSchedule": OPERATOR,
-        "GetSchedule": VIEWER,
+        "CreateSchedule": OPERATE,
+        "GetSchedule": READ,
         "ListSchedules": LISTED,
-        "UpdateSchedule": OPERATOR,
-        "DeleteSchedule": OPERATOR,
-        "PauseSchedule": OPERATOR,
-        "ResumeSchedule": OPERATOR,
-        "PreviewSchedule": Permission(Role.VIEWER, Reach.LISTED),
+        "UpdateSchedule": OPERATE,
+        "DeleteSchedule": OPERATE,
+        "PauseSchedule": OPERATE,
+        "ResumeSchedule": OPERATE,
+        "PreviewSchedule": Rule(Permission.READ, Reach.LISTED),
         "ListFirings": LISTED,
         "ListDueModels": LISTED,
-        "RequestRetraining": TRAINER,
-        "LeaseJob": Permission(Role.TRAINER, Reach.LISTED),
-        "LeaseJobs": Permission(Role.TRAINER, Reach.LISTED),
-        "HeartbeatJob": TRAINER,
-        "CompleteJob": TRAINER,
-        "FailJob": TRAINER,
-        "RetryJob": TRAINER,
-        "GetJob": VIEWER,
+        "RequestRetraining": SUBMIT,
+        "LeaseJob": Rule(Permission.SUBMIT, Reach.LISTED),
+        "LeaseJobs": Rule(Permission.SUBMIT, Reach.LISTED),
+        "HeartbeatJob": SUBMIT,
+        "CompleteJob": SUBMIT,
+        "FailJob": SUBMIT,
+        "RetryJob": SUBMIT,
+        "GetJob": READ,
         "ListJobs": LISTED,
-        "GetRetrainingPolicy": VIEWER,
-        "SetRetrainingPolicy": ADMIN,
+        "GetRetrainingPolicy": READ,
+        "SetRetrainingPolicy": ADMINISTER,
+    },
+    "GovernanceService": {
+        "RequestApproval": SUBMIT,
+        "DecideApproval": READ,  # The caller's functions decide, whatever its role.
+        "WithdrawApproval": SUBMIT,
+        "GetApproval": READ,
+        "ListApprovals": LISTED,
+        "GetLogHead": NO_MODEL,  # A hash, which shows nothing of the records.
+        "ExportEvidence": Rule(Permission.READ, Reach.WHOLE),
     },
     "ScoringService": {
-        "Score": VIEWER,
-        "ScoreStream": VIEWER,
+        "Score": READ,
+        "ScoreStream": READ,
         "ListScores": LISTED,
     },
 }
@@ -128,21 +143,21 @@ INFERENCE = {
     "ServerLive": NO_MODEL,
     "ServerReady": NO_MODEL,
     "ServerMetadata": NO_MODEL,
-    "ModelReady": VIEWER,
-    "ModelMetadata": VIEWER,
-    "ModelInfer": VIEWER,
+    "ModelReady": READ,
+    "ModelMetadata": READ,
+    "ModelInfer": READ,
 }
 """Every call of the Open Inference Protocol."""
 ELSEWHERE = {
-    "grpc.reflection.v1alpha.ServerReflection": Permission(Role.VIEWER, Reach.NONE),  # The contract, which is public.
-    "grpc.channelz.v1.Channelz": Permission(Role.ADMIN, Reach.WHOLE),  # Addresses and calls of all clients.
+    "grpc.reflection.v1alpha.ServerReflection": Rule(Permission.READ, Reach.NONE),  # The contract, which is public.
+    "grpc.channelz.v1.Channelz": Rule(Permission.ADMINISTER, Reach.WHOLE),  # Addresses and calls of all clients.
 }
 """Services beside the contract. Health requires no permission, since probes of servers have no token."""
-UNKNOWN = Permission(None, Reach.WHOLE)
+UNKNOWN = Rule(None, Reach.WHOLE)
 
 
-def permission_of(method: str) -> Permission:
-    """Return the permission for a call, named as on the wire: `/modelward.v1.DriftService/DetectDrift`.
+def rule_of(method: str) -> Rule:
+    """Return the rule for a call, named as on the wire: `/modelward.v1.DriftService/DetectDrift`.
 
     A call without an entry is refused to all clients.
     """
@@ -151,5 +166,5 @@ def permission_of(method: str) -> Permission:
         return ELSEWHERE[service]
     if service == INFERENCE_SERVICE:
         return INFERENCE.get(name, UNKNOWN)
-    ours = PERMISSIONS.get(service.removeprefix(PACKAGE), {}) if service.startswith(PACKAGE) else {}
+    ours = RULES.get(service.removeprefix(PACKAGE), {}) if service.startswith(PACKAGE) else {}
     return ours.get(name, UNKNOWN)

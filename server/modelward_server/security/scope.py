@@ -15,6 +15,7 @@ from modelward.v1 import common_pb2
 from modelward_server.identity import Identity
 from modelward_server.security.permissions import Reach
 from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
+from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.locations import model_of
@@ -59,6 +60,7 @@ BY_ID: Mapping[str, ModelsOf] = {
         .join(ComparisonRow, ComparisonRow.sequence == ComparedModelRow.sequence)
         .where(ComparisonRow.comparison_id == key)
     ),
+    "approval_id": lambda key: select(ApprovalRow.model).where(ApprovalRow.approval_id == key),
     "test": _models_of_test,
     "ab_test": _models_of_test,
 }

@@ -1,6 +1,5 @@
 """The audit log: append-only, in commit order, each record carrying the hash of its predecessor."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
+from modelward.shared.record_hash import canonical, record_hash
 from modelward_server.actor_context import ActorContext
 from modelward_server.storage.audit_logging import log_after_commit
 from modelward_server.storage.pending_rows import drop_pending, insert_later, insert_pending, pending
@@ -72,6 +72,7 @@ class Kind(StrEnum):
     GRANT = "grant"
     INVENTORY = "inventory"
     LINEAGE = "lineage"
+    APPROVAL = "approval"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:
@@ -112,7 +113,7 @@ def to_json(payload: object) -> dict[str, Any]:
 
 
 def _recorded(payload: object) -> str:
-    return _canonical(_adapter(type(payload)).dump_python(payload, mode="json"))
+    return canonical(_adapter(type(payload)).dump_python(payload, mode="json"))
 
 
 def _chained(head: "_Head", kind: Kind, model: str, version: int, payload: str, actor: ActorContext) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def _chained(head: "_Head", kind: Kind, model: str, version: int, payload: str, 
         previous_hash=head.hash,
         hash="",
     )
-    head.sequence, head.hash, head.last = record.sequence, hash_of(record), actor.at
+    head.sequence, head.hash, head.last = record.sequence, record_hash(record), actor.at
     return vars(record) | {"hash": head.hash}
 
 
@@ -185,10 +186,10 @@ def read_after(session: Session, sequence: int, limit: int = BATCH) -> list[Audi
 def records(session: Session, after: int, last: int) -> list[AuditRecord]:
     """Return the next records after a sequence number, up to `last`; 0 means no upper bound."""
     rows = read_after(session, after, min(BATCH, max(last - after, 0)) if last else BATCH)
-    return list(map(_to_record, rows))
+    return list(map(to_record, rows))
 
 
-def _to_record(row: AuditRow) -> AuditRecord:
+def to_record(row: AuditRow) -> AuditRecord:
     return AuditRecord(
         sequence=row.sequence,
         happened_at=row.happened_at,
@@ -200,21 +201,6 @@ def _to_record(row: AuditRow) -> AuditRecord:
         previous_hash=row.previous_hash,
         hash=row.hash,
     )
-
-
-def hash_of(row: AuditRow | AuditRecord) -> str:
-    """Return the SHA-256 over the previous hash and every field of a record, serialized as canonical JSON."""
-    fields = [
-        row.previous_hash,
-        row.sequence,
-        row.happened_at.astimezone(UTC).isoformat(timespec="microseconds"),
-        row.actor,
-        row.kind,
-        row.model,
-        row.version,
-        row.payload,
-    ]
-    return hashlib.sha256(_canonical(fields).encode()).hexdigest()
 
 
 def verify(
@@ -277,7 +263,7 @@ class _Checker:
                 f"{self._expected}" if row.sequence == self._expected + 1 else f"{self._expected} to {row.sequence - 1}"
             )
             self._add_defect(self._expected, f"missing: there is no record {missing}")
-        if hash_of(row) != row.hash:
+        if record_hash(row) != row.hash:
             self._add_defect(row.sequence, "changed: its content does not match its hash")
         elif row.sequence == self._expected and row.previous_hash != self.hash:
             self._add_defect(row.sequence, "out of order or replaced: it does not follow the record before it")
@@ -317,7 +303,3 @@ def _locked_head(session: Session) -> "_Head":
         )
     held: _Head = session.info[HEAD_KEY]
     return held
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -6,7 +6,16 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
-from modelward.shared.convert import abtest, backtest, comparison, inventory, lifecycle, retraining, schedules
+from modelward.shared.convert import (
+    abtest,
+    backtest,
+    comparison,
+    governance,
+    inventory,
+    lifecycle,
+    retraining,
+    schedules,
+)
 from modelward.v1 import common_pb2, comparison_pb2, inventory_pb2, lifecycle_pb2, retraining_pb2
 
 Value = TypeVar("Value")
@@ -38,6 +47,7 @@ FOLD = Document(common_pb2.ValidationFold, backtest.fold_to_proto, backtest.fold
 TRAINING_WINDOW = Document(lifecycle_pb2.TrainingWindow, lifecycle.training_to_proto, lifecycle.training_from_proto)
 INVENTORY = Document(inventory_pb2.Inventory, inventory.inventory_to_proto, inventory.inventory_from_proto)
 LINEAGE = Document(inventory_pb2.Lineage, inventory.lineage_to_proto, inventory.lineage_from_proto)
+APPROVAL = Document(lifecycle_pb2.Approval, governance.approval_to_proto, governance.approval_from_proto)
 AB_TEST = Document(comparison_pb2.AbTest, abtest.ab_test_to_proto, abtest.ab_test_from_proto)
 RETRAINING_POLICY = Document(
     retraining_pb2.RetrainingPolicy, retraining.retraining_policy_to_proto, retraining.retraining_policy_from_proto

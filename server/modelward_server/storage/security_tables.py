@@ -23,6 +23,8 @@ class GrantRow(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    functions: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    """The functions for which its holder decides requests of approval."""
 
     __table_args__ = (
         Index(

@@ -4,6 +4,7 @@ Records are delivered in order, at least once: a server that dies between a resp
 a repeated delivery, with the same id.
 """
 
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, update
@@ -15,11 +16,14 @@ from modelward_server.storage.audit import last_sequence, read_after
 from modelward_server.storage.insert_new import insert_new
 from modelward_server.storage.retraining_tables import WebhookRow
 from modelward_server.storage.tables import AuditRow
-from modelward_server.webhooks.messages import Message, is_delivered, message_of
+from modelward_server.webhooks.messages import TYPES, Message, is_delivered, message_of
 
 CLAIM = timedelta(seconds=30)
 """How long a server claims the delivery exclusively; longer than one message takes."""
 BATCH = 500
+
+Prove = Callable[[Session, int], Mapping[str, object]]
+"""Returns the root of the log over its first records, signed where there is a key."""
 
 
 def add(session: Session, url: str) -> None:
@@ -44,25 +48,32 @@ def claim(session: Session, url: str, now: datetime) -> bool:
     return bool(session.connection().execute(statement).rowcount)
 
 
-def next_message(session: Session, url: str) -> tuple[Message | None, int]:
+def next_message(session: Session, url: str, prove: Prove) -> tuple[Message | None, int]:
     """Return the next message and its record's number; without a message, the number of the last examined record.
 
     A record that cannot be converted into a message will not be convertible later either: it is skipped, so that it
     does not block the following ones.
+
+    Args:
+        session: the transaction.
+        url: where it is delivered.
+        prove: returns what a message of the log's head says besides.
     """
     last = session.get_one(WebhookRow, url).sequence
     before = session.get(AuditRow, last)
     for record in read_after(session, last, BATCH):
         last = record.sequence
-        if is_delivered(record, before.happened_at if before else None) and (message := _message(record)):
+        if is_delivered(record, before.happened_at if before else None) and (
+            message := _message(session, record, prove)
+        ):
             return message, last
         before = record
     return None, last
 
 
-def _message(record: AuditRow) -> Message | None:
+def _message(session: Session, record: AuditRow, prove: Prove) -> Message | None:
     try:
-        return message_of(record)
+        return message_of(record) if record.kind in TYPES else message_of(record, prove(session, record.sequence))
     except Exception as error:
         note_failure(error)
         log_once("creating the webhook message of the record", record.sequence, error)

@@ -17,6 +17,7 @@ from modelward_server.storage.tables import AuditRow
 TYPES = {
     Kind.DRIFT_ALARM: "alarm.drift",
     Kind.PERFORMANCE_ALARM: "alarm.performance",
+    Kind.APPROVAL: "approval",
     Kind.JOB: "job",
     Kind.TRANSITION: "transition",
 }
@@ -46,14 +47,19 @@ class Message:
     body: bytes
 
 
-def message_of(row: AuditRow) -> Message:
-    """Return the message of an audit record; a kind without a type of its own is delivered as the log's head."""
+def message_of(row: AuditRow, proof: Mapping[str, object] | None = None) -> Message:
+    """Return the message of an audit record; a kind without a type of its own is delivered as the log's head.
+
+    Args:
+        row: the record.
+        proof: what a message of the head says besides, such as its root.
+    """
     message_type, head = TYPES.get(Kind(row.kind)), {"sequence": row.sequence, "hash": row.hash}
     about = {"model": row.model, "version": row.version, "actor": row.actor, row.kind: json.loads(row.payload)}
     body = {
         "type": message_type or HEAD_TYPE,
         "timestamp": row.happened_at.isoformat(),
-        "data": head | about if message_type else head,
+        "data": head | about if message_type else head | dict(proof or {}),
     }
     return Message(f"modelward_{row.sequence}", json.dumps(body, ensure_ascii=False).encode())
 

@@ -28,12 +28,14 @@ class Webhooks:
     Args:
         secret: signs the messages; empty for none.
         allow_private: whether addresses of this machine and of private networks may be called.
+        prove: returns what messages of the log's head say besides.
     """
 
     ledger: Ledger
     urls: Sequence[str]
     secret: str
     allow_private: bool
+    prove: delivery.Prove
 
     def begin(self, background: Background) -> None:
         """Start a task for each URL, named after its position in the settings, since the URL may contain a secret."""
@@ -92,7 +94,7 @@ class Webhooks:
 
     def _next(self, url: str) -> tuple[Message | None, int]:
         with self.ledger.reading() as session:
-            return delivery.next_message(session, url)
+            return delivery.next_message(session, url, self.prove)
 
     def _note(self, url: str, delivered: int) -> None:
         with self.ledger.writing() as session:

@@ -23,6 +23,7 @@ def caller_to_proto(caller: Caller) -> pb.GetCallerResponse:
         model_prefixes=caller.model_prefixes,
         expires_at=time_to_proto(caller.expires_at),
         authenticated=caller.authenticated,
+        functions=caller.functions,
     )
 
 
@@ -33,4 +34,5 @@ def caller_from_proto(message: pb.GetCallerResponse) -> Caller:
         model_prefixes=tuple(message.model_prefixes),
         expires_at=time_from_proto(message.expires_at) if message.HasField("expires_at") else None,
         authenticated=message.authenticated,
+        functions=tuple(message.functions),
     )

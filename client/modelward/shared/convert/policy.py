@@ -7,8 +7,10 @@ from modelward.lifecycle import (
     FreezeWindow,
     MetricMargin,
     PromotionPolicy,
+    RequiredApproval,
+    Stage,
 )
-from modelward.shared.convert.common import time_from_proto, time_to_proto
+from modelward.shared.convert.common import stage_from_proto, stage_to_proto, time_from_proto, time_to_proto
 from modelward.shared.convert.leaks import LEAKS, leak_kind_from_proto
 from modelward.shared.convert.lifecycle import metric_range_from_proto, metric_range_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
@@ -33,6 +35,15 @@ def freeze_from_proto(message: pb.FreezeWindow) -> FreezeWindow:
     return FreezeWindow(time_from_proto(getattr(message, "from")), time_from_proto(message.until), message.reason)
 
 
+def required_approval_to_proto(required: RequiredApproval) -> pb.RequiredApproval:
+    return pb.RequiredApproval(tier=required.tier, to=stage_to_proto(required.to), functions=required.functions)
+
+
+def required_approval_from_proto(message: pb.RequiredApproval) -> RequiredApproval:
+    to = stage_from_proto(message.to) or Stage.PRODUCTION
+    return RequiredApproval(tuple(message.functions), message.tier, to)
+
+
 def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
     return pb.PromotionPolicy(
         model=policy.model,
@@ -49,6 +60,7 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         min_track_record=policy.min_track_record,
         min_coverage=policy.min_coverage,
         forbidden_leaks=(LEAKS.get(kind, LEAK_KIND_UNSPECIFIED) for kind in policy.forbidden_leaks),
+        required_approvals=map(required_approval_to_proto, policy.required_approvals),
         etag=policy.etag,
     )
 
@@ -69,6 +81,7 @@ def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
         min_track_record=message.min_track_record if message.HasField("min_track_record") else None,
         forbidden_leaks=tuple(kind for one in message.forbidden_leaks if (kind := leak_kind_from_proto(one))),
         min_coverage=message.min_coverage if message.HasField("min_coverage") else None,
+        required_approvals=tuple(map(required_approval_from_proto, message.required_approvals)),
         etag=message.etag,
     )
 

@@ -1,0 +1,69 @@
+"""Commands for evidence packs and for the head of the audit log."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelward.cli.completion import complete_versions
+from modelward.cli.options import Instant
+from modelward.cli.output import Failure, Output
+from modelward.cli.remote import formatted, remote
+
+if TYPE_CHECKING:
+    from modelward import Client
+
+
+@click.group()
+def evidence() -> None:
+    """Export and verify what is on record about versions."""
+
+
+@evidence.command()
+@click.argument("version", default="", metavar="[MODEL/VERSION]", shell_complete=complete_versions)
+@click.option("--all", "every", is_flag=True, help="Every version in production.")
+@click.option("--as-of", type=Instant(), metavar="TIME", help="Only what was on record at this time.")
+@click.option("--without-files", is_flag=True, help="Leave out the versions' own files.")
+@click.option(
+    "-o", "--output", "to", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The ZIP file."
+)
+@remote
+def export(
+    client: "Client",
+    out: Output,
+    version: str,
+    every: bool,
+    as_of: datetime | None,
+    without_files: bool,
+    to: Path,
+) -> None:
+    """Write everything on record about a version to a ZIP file, which `verify` checks without a server."""
+    if bool(version) == every:
+        raise click.UsageError("give either MODEL/VERSION or --all")
+    client.export_evidence(version or None, to, as_of=as_of, without_files=without_files)
+    out.say({"file": str(to), "size_bytes": to.stat().st_size}, f"the evidence is in {to}")
+
+
+@evidence.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The server's public key, in PEM; without it signatures are not verified.",
+)
+@formatted
+def verify(out: Output, file: Path, key: Path | None) -> None:
+    """Verify FILE without a server; the exit code is 1 if something is wrong."""
+    from modelward.errors import InvalidField
+    from modelward.evidence.verify import verify_pack
+
+    try:
+        found = verify_pack(file, key)
+    except InvalidField as error:
+        raise Failure(error.message) from None
+    signed = f"signed by {found.signed_by}" if found.signed_by else "its signature was not verified"
+    what = f"{', '.join(found.versions)}: {found.files} files and {found.records} records, {signed}"
+    out.say(found, "\n".join([what, *found.defects]) if found.versions else "\n".join(found.defects))
+    if not found.intact:
+        raise SystemExit(1)

@@ -1,0 +1,157 @@
+"""What is on record about a version, as files of an evidence pack: the contract's messages as JSON, and pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import ArtifactFile, ModelVersion, Page, VersionRef
+from modelward.shared.convert.abtest import ab_result_to_proto, ab_test_to_proto
+from modelward.shared.convert.comparison import comparison_to_proto
+from modelward.shared.convert.drift import report_to_proto
+from modelward.shared.convert.events import period_to_proto
+from modelward.shared.convert.governance import approval_to_proto
+from modelward.shared.convert.lifecycle import model_to_proto, transition_to_proto, version_to_proto
+from modelward.shared.convert.policy import audit_record_to_proto, policy_to_proto
+from modelward_server.abtest.outcomes import get_ab_result
+from modelward_server.abtest.repository import list_ab_tests
+from modelward_server.comparison.repository import list_comparisons
+from modelward_server.drift.queries import scores_until
+from modelward_server.drift.reports import ReportFilter, list_reports
+from modelward_server.evidence.bom import bill_of_materials
+from modelward_server.evidence.log_tree import LogTree
+from modelward_server.lifecycle.approvals import list_approvals
+from modelward_server.lifecycle.engine_periods import list_periods
+from modelward_server.lifecycle.policies import get_policy
+from modelward_server.lifecycle.repository import model_row, to_model
+from modelward_server.lifecycle.transition_queries import list_transitions
+from modelward_server.lifecycle.versions import get_version
+from modelward_server.reports.model_card.page import draw_page as draw_card
+from modelward_server.storage.audit import to_record
+from modelward_server.storage.tables import AuditRow
+
+if TYPE_CHECKING:
+    from modelward.drift import DriftReport
+
+PAGE = 200
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The part of the record that a pack covers: its first records, and what was known at a time."""
+
+    records: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class VersionContents:
+    """The files about one version, in memory, and its own files, which are streamed."""
+
+    version: ModelVersion
+    folder: str
+    texts: dict[str, bytes]
+    files: Sequence[ArtifactFile]
+
+
+def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent) -> VersionContents:
+    """Collect what is on record about a version.
+
+    Raises:
+        ModelNotFound, VersionNotFound: it does not exist.
+    """
+    version = get_version(session, ref)
+    folder = f"versions/{ref.model}/{ref.version}"
+    texts = dict(_texts(session, tree, version, extent))
+    return VersionContents(version, folder, texts, () if version.artifact_deletion else version.files)
+
+
+def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Extent) -> Iterator[tuple[str, bytes]]:
+    ref, at = version.ref, extent.at
+    transitions = list(_all(lambda token: list_transitions(session, ref, None, at, PAGE, token)))
+    approvals = list(_all(lambda token: list_approvals(session, ref, None, "", PAGE, token, at)))
+    periods = _all(lambda token: list_periods(session, ref, "", None, at, PAGE, token, at))
+    model = to_model(model_row(session, ref.model), 0)
+    yield "version.json", message_json(version_to_proto(version))
+    yield "model.json", message_json(model_to_proto(model))
+    yield "transitions.json", messages_json(map(transition_to_proto, transitions))
+    yield "approvals.json", messages_json(map(approval_to_proto, approvals))
+    yield "policy.json", message_json(policy_to_proto(get_policy(session, ref.model)))
+    yield "engines.json", messages_json(map(period_to_proto, periods))
+    yield "records.json", to_json_bytes(list(_records(session, tree, ref, extent)))
+    yield from _studies(session, version, at)
+    yield "bom.cdx.json", to_json_bytes(bill_of_materials(version))
+    yield "model-card.html", draw_card(model, version, transitions, approvals)
+
+
+def _studies(session: Session, version: ModelVersion, at: datetime) -> Iterator[tuple[str, bytes]]:
+    """Yield comparisons, A/B tests and drift reports, each as JSON and as a page."""
+    from modelward_server.reports.abtest.page import draw_page as draw_ab_test
+    from modelward_server.reports.comparison.page import draw_page as draw_comparison
+    from modelward_server.reports.drift.page import draw_page as draw_drift
+
+    ref = version.ref
+    for comparison in _all(lambda token: list_comparisons(session, ref.model, PAGE, token, at)):
+        if ref in {result.version for result in comparison.results}:
+            name = f"comparisons/{comparison.comparison_id}"
+            yield f"{name}.json", message_json(comparison_to_proto(comparison))
+            yield f"{name}.html", draw_comparison(comparison)
+    for test in _all(lambda token: list_ab_tests(session, ref.model, None, PAGE, token)):
+        if ref in {variant.version for variant in test.variants} and (test.created_at is None or test.created_at < at):
+            result = get_ab_result(session, test.test)
+            yield f"ab-tests/{test.test}.json", message_json(ab_test_to_proto(test))
+            yield f"ab-tests/{test.test}-result.json", message_json(ab_result_to_proto(result))
+            yield f"ab-tests/{test.test}.html", draw_ab_test(test, result)
+    for report in _reports(session, ref, at):
+        yield f"drift/{report.report_id}.json", message_json(report_to_proto(report))
+        yield f"drift/{report.report_id}.html", draw_drift(report, scores_until(session, report))
+
+
+def _reports(session: Session, ref: VersionRef, at: datetime) -> Iterator[DriftReport]:
+    wanted = ReportFilter(ref.model, ref.version, False, None, at)
+    return _all(lambda token: list_reports(session, wanted, PAGE, token))
+
+
+def _records(session: Session, tree: LogTree, ref: VersionRef, extent: Extent) -> Iterator[dict[str, Any]]:
+    """Yield the audit records about a version and its model, each with its proof."""
+    own = or_(AuditRow.version == ref.version, AuditRow.version == 0)
+    rows = select(AuditRow).where(AuditRow.model == ref.model, own, AuditRow.sequence <= extent.records)
+    for row in session.scalars(rows.order_by(AuditRow.sequence)):
+        proof = [one.hex() for one in tree.inclusion(session, row.sequence, extent.records)]
+        yield {"record": as_json(audit_record_to_proto(to_record(row))), "proof": proof}
+
+
+def _all(page_of: Callable[[str], Page[Item]]) -> Iterator[Item]:
+    token = ""
+    while True:
+        page = page_of(token)
+        yield from page.items
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """Return a message as the contract's JSON."""
+    return dict(MessageToDict(message, preserving_proto_field_name=True))
+
+
+def message_json(message: Message) -> bytes:
+    return to_json_bytes(as_json(message))
+
+
+def messages_json(messages: Iterable[Message]) -> bytes:
+    return to_json_bytes(list(map(as_json, messages)))
+
+
+def to_json_bytes(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"

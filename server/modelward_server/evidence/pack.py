@@ -1,0 +1,150 @@
+"""An evidence pack: a ZIP file with a signed manifest, written in pieces, so that its size does not matter.
+
+Its layout is described in docs/evidence.md, and read by `modelward.evidence.verify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import modelward
+from modelward.evidence.layout import (
+    ENVELOPE,
+    FORMAT,
+    HEAD,
+    HEAD_TYPE,
+    MANIFEST,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    STATEMENT_URI,
+)
+from modelward_server.evidence.contents import VersionContents
+from modelward_server.evidence.signing import EvidenceSigner
+
+PIECE = 1 << 20
+"""The size of the pieces in which a pack is returned."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time of every file in the ZIP: the manifest has the time of the pack."""
+
+
+@dataclass(frozen=True)
+class LogHeadRecord:
+    """The head of the audit log to which a pack's proofs lead."""
+
+    records: int
+    root: bytes
+    made_at: datetime
+
+    def payload(self) -> bytes:
+        """Return what is signed, as canonical JSON (RFC 8785)."""
+        return canonical_json({"made_at": self.made_at.isoformat(), "records": self.records, "root": self.root.hex()})
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return JSON in the canonical form of RFC 8785."""
+    import rfc8785
+
+    return bytes(rfc8785.dumps(value))
+
+
+@dataclass
+class _Output(io.RawIOBase):
+    """Where the ZIP file is written: pieces that were not taken yet."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.pieces.append(bytes(data))
+        self.size += len(data)
+        return len(data)
+
+    def take(self, least: int) -> Iterator[bytes]:
+        """Return what was written, if it is so much, in pieces of the usual size."""
+        if self.size < least or not self.size:
+            return
+        written, self.pieces, self.size = b"".join(self.pieces), [], 0
+        for begin in range(0, len(written), PIECE):
+            yield written[begin : begin + PIECE]
+
+
+class PackWriter:
+    """Writes one pack.
+
+    Args:
+        head: the head of the audit log.
+        about: what the pack is about, for the manifest.
+        signer: the server's key; None: the pack is not signed.
+    """
+
+    def __init__(self, head: LogHeadRecord, about: dict[str, Any], signer: EvidenceSigner | None) -> None:
+        self._head, self._about, self._signer = head, about, signer
+        self._output = _Output()
+        self._zip = zipfile.ZipFile(self._output, "w", zipfile.ZIP_DEFLATED)
+        self._files: list[dict[str, Any]] = []
+        self._subjects: list[dict[str, Any]] = []
+
+    def texts(self, contents: VersionContents) -> Iterator[bytes]:
+        """Write what is on record about a version."""
+        version = contents.version
+        self._subjects.append({"name": str(version.ref), "digest": {"sha256": version.digest}})
+        for path, text in contents.texts.items():
+            yield from self.add(f"{contents.folder}/{path}", [text])
+
+    def add(self, path: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Write a file, and note its SHA-256 for the manifest."""
+        digest, size = hashlib.sha256(), 0
+        with self._zip.open(zipfile.ZipInfo(path, EPOCH), "w", force_zip64=True) as file:
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+                yield from self._output.take(PIECE)
+        self._files.append({"path": path, "sha256": digest.hexdigest(), "size": size})
+
+    def finish(self) -> Iterator[bytes]:
+        """Write the head, the manifest and its signature, and return the rest."""
+        yield from self.add(HEAD, [self._signed_head()])
+        manifest = canonical_json(self._manifest())
+        self._write(MANIFEST, manifest)
+        if self._signer is not None:
+            self._write(ENVELOPE, self._signer.envelope(self._statement(manifest), STATEMENT_TYPE).encode())
+        self._zip.close()
+        yield from self._output.take(0)
+
+    def _write(self, path: str, content: bytes) -> None:
+        self._zip.writestr(zipfile.ZipInfo(path, EPOCH), content)
+
+    def _signed_head(self) -> bytes:
+        payload = self._head.payload()
+        return self._signer.envelope(payload, HEAD_TYPE).encode() if self._signer else payload
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "made_at": datetime.now(UTC).isoformat(),
+            "made_by": f"modelward {modelward.__version__}",
+            "versions": [subject["name"] for subject in self._subjects],
+            "files": sorted(self._files, key=lambda file: str(file["path"])),
+            **self._about,
+        }
+
+    def _statement(self, manifest: bytes) -> bytes:
+        """Return an in-toto statement about the manifest and the versions' digests."""
+        own = {"name": MANIFEST, "digest": {"sha256": hashlib.sha256(manifest).hexdigest()}}
+        statement = {
+            "_type": STATEMENT_URI,
+            "subject": [own, *self._subjects],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {"records": self._head.records, "root": self._head.root.hex(), **self._about},
+        }
+        return canonical_json(statement)

@@ -1,0 +1,38 @@
+"""The promotion gates of approvals: one for each function that the policy lists."""
+
+from collections.abc import Sequence
+
+from modelward.governance import Approval
+from modelward.lifecycle import GateResult, ModelVersion, Stage
+
+
+def approval_gates(
+    functions: Sequence[str], to: Stage, candidate: ModelVersion, approval: Approval | None
+) -> tuple[GateResult, ...]:
+    """Evaluate whether each function has approved a transition.
+
+    Args:
+        functions: those that the policy lists now.
+        to: the stage that is entered.
+        candidate: the version.
+        approval: the request for this transition that is pending or approved; None if there is none.
+    """
+    return tuple(_gate(function, to, candidate, approval) for function in functions)
+
+
+def _gate(function: str, to: Stage, candidate: ModelVersion, approval: Approval | None) -> GateResult:
+    gate = f"approvals.{function}"
+    if approval is None:
+        return GateResult(gate, False, f"no approval of {candidate} for {to} is open; request one (RequestApproval)")
+    if function not in approval.functions:
+        fix = "withdraw it and request another one"
+        return GateResult(gate, False, f"{approval.approval_id} was requested before {function} had to approve; {fix}")
+    decision = next((one for one in approval.decisions if one.function == function), None)
+    if decision is None:
+        return GateResult(gate, False, f"{function} has not decided {approval.approval_id}")
+    if approval.waits_for:
+        waits = ", ".join(approval.waits_for)
+        return GateResult(gate, False, f"{approval.approval_id} also waits for {waits}")
+    at = decision.decided_at.isoformat(timespec="seconds")
+    comment = f": {decision.comment}" if decision.comment else ""
+    return GateResult(gate, True, f"{decision.decided_by} approved {approval.approval_id} at {at}{comment}")
