@@ -146,11 +146,11 @@ def test_a_byte_that_is_changed_anywhere_is_found_and_named(
 
 def test_files_that_are_missing_or_added_are_named(signed: Signed, tmp_path: Path) -> None:
     gone = rewritten(signed.pack, tmp_path / "gone.zip", {"versions/spx/2/approvals.json": None})
-    assert verify_pack(gone, signed.public).defects == ("versions/spx/2/approvals.json: is missing",)
+    assert "versions/spx/2/approvals.json: is missing" in verify_pack(gone, signed.public).defects
     more = rewritten(signed.pack, tmp_path / "more.zip", {}, {"versions/spx/2/files/other.bin": b"more"})
     assert "versions/spx/2/files/other.bin: is not in the manifest" in verify_pack(more, signed.public).defects
     unsigned = rewritten(signed.pack, tmp_path / "unsigned.zip", {"manifest.dsse.json": None})
-    assert verify_pack(unsigned, signed.public).defects == ("manifest.dsse.json: is missing: the pack is not signed",)
+    assert "manifest.dsse.json: is missing" in verify_pack(unsigned, signed.public).defects
 
 
 def test_a_cut_off_file_is_no_pack(signed: Signed, tmp_path: Path) -> None:
@@ -160,18 +160,25 @@ def test_a_cut_off_file_is_no_pack(signed: Signed, tmp_path: Path) -> None:
     assert "is no readable ZIP file" in defect
 
 
-def test_a_byte_of_the_zip_itself_is_found(signed: Signed, tmp_path: Path) -> None:
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_byte_of_the_zip_itself_that_is_changed_is_found(signed: Signed, tmp_path: Path, data: st.DataObject) -> None:
+    whole = bytearray(signed.pack.read_bytes())
+    with zipfile.ZipFile(signed.pack) as opened:
+        last, directory = opened.infolist()[-1].header_offset, opened.start_dir
+    begin = data.draw(st.sampled_from([0, last, directory, len(whole) - 22]))
+    whole[data.draw(st.integers(begin, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    changed = tmp_path / "bytes.zip"
+    changed.write_bytes(bytes(whole))
+    assert not verify_pack(changed, signed.public).intact
+
+
+def test_bytes_before_and_behind_the_zip_are_found(signed: Signed, tmp_path: Path) -> None:
     whole = signed.pack.read_bytes()
-    for place in range(0, len(whole) - 22, max(len(whole) // 40, 1)):
-        changed = tmp_path / "bytes.zip"
-        changed.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
-        with zipfile.ZipFile(signed.pack) as old:
-            try:
-                with zipfile.ZipFile(changed) as new:
-                    same = all(new.read(name) == old.read(name) for name in old.namelist())
-            except Exception:
-                same = False
-        assert same or not verify_pack(changed, signed.public).intact, place
+    for more in (b"x" + whole, whole + b"x", whole[:-1]):
+        changed = tmp_path / "more.zip"
+        changed.write_bytes(more)
+        assert not verify_pack(changed, signed.public).intact
 
 
 def test_what_was_known_at_a_time(signed: Signed, tmp_path: Path) -> None:
@@ -205,10 +212,7 @@ def test_a_server_without_a_key_exports_what_is_not_signed(tmp_path: Path) -> No
             pack = client.export_evidence("spx/1", tmp_path / "pack.zip")
             assert verify_pack(pack).intact
             write_key(tmp_path)
-            assert (
-                "manifest.dsse.json: is missing: the pack is not signed"
-                in verify_pack(pack, tmp_path / "key.pub").defects
-            )
+            assert "manifest.dsse.json: is not signed" in verify_pack(pack, tmp_path / "key.pub").defects
             assert client.log_head().envelope == ""
     finally:
         running.stop()

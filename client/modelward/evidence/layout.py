@@ -3,9 +3,10 @@
 FORMAT = "modelward-evidence/1"
 MANIFEST = "manifest.json"
 ENVELOPE = "manifest.dsse.json"
-"""The signature: a DSSE envelope over an in-toto statement about the manifest."""
+"""The last file: a DSSE envelope over an in-toto statement about the manifest and all bytes before; without signatures
+where the server has no key."""
 HEAD = "log-head.json"
-"""The head of the audit log to which proofs lead: a DSSE envelope, or in an unsigned pack its payload."""
+"""The head of the audit log to which proofs lead, in a DSSE envelope."""
 HEAD_TYPE = "application/vnd.modelward.log-head+json"
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 STATEMENT_URI = "https://in-toto.io/Statement/v1"

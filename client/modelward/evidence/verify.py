@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from modelward._record import Record, counted
 from modelward.errors import FieldViolation, InvalidField
@@ -27,6 +27,7 @@ from modelward.evidence.layout import (
     VERSION,
 )
 from modelward.evidence.merkle import includes, leaf_hash
+from modelward.evidence.zip_structure import structure_defects
 from modelward.lifecycle import ArtifactFile, AuditRecord
 from modelward.shared.manifest import manifest_digest
 from modelward.shared.record_hash import record_hash
@@ -76,8 +77,8 @@ def verify_pack(path: Path, public_key: Path | None = None) -> PackVerification:
     """
     key = None if public_key is None else _key(public_key)
     try:
-        with zipfile.ZipFile(path) as opened:
-            return _Verifier(opened, key).run()
+        with path.open("rb") as file, zipfile.ZipFile(file) as opened:
+            return _Verifier(opened, file, key).run()
     except (zipfile.BadZipFile, OSError) as error:
         return PackVerification((), 0, 0, "", (f"{path.name}: is no readable ZIP file: {error}",))
 
@@ -89,8 +90,8 @@ class DefectError(Exception):
 class _Verifier:
     """Verifies one pack."""
 
-    def __init__(self, pack: zipfile.ZipFile, key: Any) -> None:
-        self._pack, self._key = pack, key
+    def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], key: Any) -> None:
+        self._pack, self._file_bytes, self._key = pack, file, key
         self._names = [one.filename for one in pack.infolist()]
         self._defects: list[str] = []
         self._digests: dict[str, str] = {}
@@ -102,6 +103,7 @@ class _Verifier:
         for listed in manifest["files"]:
             self._attempt(str(listed.get("path")), lambda listed=listed: self._file(listed))
         self._unlisted(manifest)
+        self._defects += structure_defects(self._pack, self._file_bytes)
         head = self._attempt(HEAD, self._head)
         for name in self._names:
             if name.endswith(f"/{RECORDS}") and head:
@@ -132,11 +134,10 @@ class _Verifier:
         return manifest
 
     def _signature(self, manifest: dict[str, Any]) -> str:
-        if self._key is None:
-            return ""
         if ENVELOPE not in self._names:
-            raise DefectError("is missing: the pack is not signed")
-        statement, key_id = _verified(self._text(ENVELOPE), STATEMENT_TYPE, self._key)
+            raise DefectError("is missing")
+        statement, key_id = self._opened(ENVELOPE, STATEMENT_TYPE)
+        self._check_bytes(statement["predicate"]["before_signature"])
         subjects = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
         actual = hashlib.sha256(self._text(MANIFEST)).hexdigest()
         if subjects.get(MANIFEST) != actual:
@@ -144,6 +145,26 @@ class _Verifier:
         if set(subjects) - {MANIFEST} != set(manifest["versions"]):
             raise DefectError("signs other versions than the manifest lists")
         return key_id
+
+    def _check_bytes(self, before: dict[str, Any]) -> None:
+        """Check all bytes of the ZIP before the signature, also those that belong to no file."""
+        digest, left = hashlib.sha256(), int(before["bytes"])
+        if self._names[-1] != ENVELOPE or self._pack.infolist()[-1].header_offset != left:
+            raise DefectError("is not at its place at the end of the ZIP")
+        self._file_bytes.seek(0)
+        while left and (chunk := self._file_bytes.read(min(READ_BYTES, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+        if digest.hexdigest() != before["sha256"]:
+            raise DefectError(
+                "signs other bytes of the ZIP before it; of those that belong to a file, the file is named"
+            )
+
+    def _opened(self, name: str, kind: str) -> tuple[dict[str, Any], str]:
+        """Return what an envelope of the pack says, and the id of the key; without a key it is not verified."""
+        if self._key is not None:
+            return _verified(self._text(name), kind, self._key)
+        return dict(json.loads(base64.b64decode(json.loads(self._text(name))["payload"], validate=True))), ""
 
     def _file(self, listed: dict[str, Any]) -> None:
         path, digest, size = listed["path"], hashlib.sha256(), 0
@@ -168,12 +189,7 @@ class _Verifier:
         self._defects += [f"{name}: is there more than once" for name in sorted(repeated)]
 
     def _head(self) -> dict[str, Any]:
-        content = self._text(HEAD)
-        if self._key is not None:
-            return _verified(content, HEAD_TYPE, self._key)[0]
-        read = json.loads(content)
-        payload = json.loads(base64.b64decode(read["payload"])) if "payload" in read else read
-        return dict(payload)
+        return self._opened(HEAD, HEAD_TYPE)[0]
 
     def _proofs(self, name: str, head: dict[str, Any]) -> None:
         root, size = bytes.fromhex(head["root"]), int(head["records"])
@@ -213,6 +229,8 @@ def _verified(envelope: bytes, kind: str, key: Any) -> tuple[dict[str, Any], str
     from securesystemslib.exceptions import VerificationError
 
     opened = Envelope.from_dict(json.loads(envelope))
+    if not opened.signatures:
+        raise DefectError("is not signed")
     if opened.payload_type != kind:
         raise DefectError(f"signs {opened.payload_type!r} in place of {kind!r}")
     try:

@@ -5,8 +5,10 @@ Its layout is described in docs/evidence.md, and read by `modelward.evidence.ver
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -59,6 +61,9 @@ class _Output(io.RawIOBase):
 
     pieces: list[bytes] = field(default_factory=list)
     size: int = 0
+    total: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+    """The number, and the SHA-256, of all bytes so far."""
 
     def writable(self) -> bool:
         return True
@@ -66,6 +71,8 @@ class _Output(io.RawIOBase):
     def write(self, data: Any) -> int:
         self.pieces.append(bytes(data))
         self.size += len(data)
+        self.total += len(data)
+        self.digest.update(data)
         return len(data)
 
     def take(self, least: int) -> Iterator[bytes]:
@@ -75,6 +82,20 @@ class _Output(io.RawIOBase):
         written, self.pieces, self.size = b"".join(self.pieces), [], 0
         for begin in range(0, len(written), PIECE):
             yield written[begin : begin + PIECE]
+
+
+def _entry(path: str) -> zipfile.ZipInfo:
+    """Return a file's entry; all are alike but for their names and sizes."""
+    entry = zipfile.ZipInfo(path, EPOCH)
+    entry.compress_type, entry.create_system = zipfile.ZIP_DEFLATED, 3
+    entry.external_attr = 0o600 << 16
+    return entry
+
+
+def unsigned(payload: bytes, kind: str) -> bytes:
+    """Return a DSSE envelope without signatures, as JSON."""
+    body = {"payload": base64.b64encode(payload).decode(), "payloadType": kind, "signatures": []}
+    return json.dumps(body, sort_keys=True).encode()
 
 
 class PackWriter:
@@ -103,7 +124,7 @@ class PackWriter:
     def add(self, path: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Write a file, and note its SHA-256 for the manifest."""
         digest, size = hashlib.sha256(), 0
-        with self._zip.open(zipfile.ZipInfo(path, EPOCH), "w", force_zip64=True) as file:
+        with self._zip.open(_entry(path), "w", force_zip64=True) as file:
             for chunk in chunks:
                 digest.update(chunk)
                 size += len(chunk)
@@ -113,20 +134,20 @@ class PackWriter:
 
     def finish(self) -> Iterator[bytes]:
         """Write the head, the manifest and its signature, and return the rest."""
-        yield from self.add(HEAD, [self._signed_head()])
+        yield from self.add(HEAD, [self._enveloped(self._head.payload(), HEAD_TYPE)])
         manifest = canonical_json(self._manifest())
         self._write(MANIFEST, manifest)
-        if self._signer is not None:
-            self._write(ENVELOPE, self._signer.envelope(self._statement(manifest), STATEMENT_TYPE).encode())
+        self._write(ENVELOPE, self._enveloped(self._statement(manifest), STATEMENT_TYPE))
         self._zip.close()
         yield from self._output.take(0)
 
     def _write(self, path: str, content: bytes) -> None:
-        self._zip.writestr(zipfile.ZipInfo(path, EPOCH), content)
+        with self._zip.open(_entry(path), "w", force_zip64=True) as file:
+            file.write(content)
 
-    def _signed_head(self) -> bytes:
-        payload = self._head.payload()
-        return self._signer.envelope(payload, HEAD_TYPE).encode() if self._signer else payload
+    def _enveloped(self, payload: bytes, kind: str) -> bytes:
+        """Return a signed envelope, or without a key one without signatures."""
+        return self._signer.envelope(payload, kind).encode() if self._signer else unsigned(payload, kind)
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -145,6 +166,11 @@ class PackWriter:
             "_type": STATEMENT_URI,
             "subject": [own, *self._subjects],
             "predicateType": PREDICATE_TYPE,
-            "predicate": {"records": self._head.records, "root": self._head.root.hex(), **self._about},
+            "predicate": {
+                "records": self._head.records,
+                "root": self._head.root.hex(),
+                "before_signature": {"bytes": self._output.total, "sha256": self._output.digest.hexdigest()},
+                **self._about,
+            },
         }
         return canonical_json(statement)

@@ -1,0 +1,92 @@
+"""The bytes of a ZIP file between and behind the contents of its files, of which none may differ from what was written.
+
+A signature covers all bytes before the last file. What is left is checked here: the header of that file, the directory
+and the record at the end, whose fields follow from what they describe, or are the same for all files.
+"""
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from typing import IO
+
+LOCAL = struct.Struct("<4s5H3L2H")
+"""The header before a file (PKWARE's APPNOTE, 4.3.7)."""
+DESCRIPTOR = struct.Struct("<4sLQQ")
+"""Behind a file: its checksum and sizes (4.3.9), with sizes of 8 bytes."""
+END = struct.Struct("<4s4H2LH")
+"""The record at the end (4.3.16)."""
+UTF8_NAME = 0x800
+"""The flag of a name with other characters than ASCII."""
+
+
+def structure_defects(opened: zipfile.ZipFile, file: IO[bytes]) -> Iterator[str]:
+    """Yield what differs from the structure of a pack.
+
+    Args:
+        opened: the ZIP file.
+        file: its bytes, open for reading.
+
+    Returns:
+        A text for each defect, beginning with the file that it is about.
+    """
+    infos = opened.infolist()
+    for info in infos:
+        if _common(info) != _common(infos[0]) or info.comment or info.extra:
+            yield f"{info.filename}: its entry in the ZIP's directory was changed"
+    if infos and not _is_last_intact(infos, file):
+        yield f"{infos[-1].filename}: its header in the ZIP was changed"
+    if infos and not _is_end_intact(opened, file):
+        yield "the end of the ZIP was changed"
+
+
+def _common(info: zipfile.ZipInfo) -> tuple[object, ...]:
+    """Return the fields of an entry that are the same for all."""
+    systems = info.create_system, info.create_version, info.extract_version, info.reserved
+    flags = info.flag_bits & ~UTF8_NAME, bool(info.flag_bits & UTF8_NAME) is not info.filename.isascii()
+    kinds = info.compress_type, info.date_time, info.volume, info.internal_attr, info.external_attr
+    return *systems, *flags, *kinds
+
+
+def _is_last_intact(infos: list[zipfile.ZipInfo], file: IO[bytes]) -> bool:
+    """Compare the header of the last file with that of the first, which the signature covers."""
+    first, last = (_local(info, file) for info in (infos[0], infos[-1]))
+    info, name = infos[-1], infos[-1].filename.encode()
+    return (
+        first is not None
+        and last is not None
+        and last.fields == first.fields
+        and last.name == name
+        and last.extra == first.extra
+        and last.behind == DESCRIPTOR.pack(b"PK\x07\x08", info.CRC, info.compress_size, info.file_size)
+    )
+
+
+class _Local:
+    """The header of a file, and what is behind its content."""
+
+    def __init__(self, info: zipfile.ZipInfo, file: IO[bytes]) -> None:
+        file.seek(info.header_offset)
+        *self.fields, name, extra = LOCAL.unpack(file.read(LOCAL.size))
+        self.name, self.extra = file.read(name), file.read(extra)
+        file.seek(info.compress_size, 1)
+        self.behind = file.read(DESCRIPTOR.size)
+
+
+def _local(info: zipfile.ZipInfo, file: IO[bytes]) -> _Local | None:
+    try:
+        return _Local(info, file)
+    except struct.error:
+        return None
+
+
+def _is_end_intact(opened: zipfile.ZipFile, file: IO[bytes]) -> bool:
+    """Compare the record at the end with the directory; a file that needs larger numbers has another record before."""
+    begin, number = opened.start_dir, len(opened.infolist())
+    length = file.seek(0, 2) - END.size - begin
+    file.seek(-END.size, 2)
+    found = file.read()
+    if found[:4] != END.pack(b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)[:4]:
+        return False
+    if number >= 0xFFFF or begin >= 0xFFFFFFFF:
+        return True
+    return found == END.pack(b"PK\x05\x06", 0, 0, number, number, length, begin, 0)
