@@ -31,7 +31,8 @@ def structure_defects(opened: zipfile.ZipFile, file: IO[bytes]) -> Iterator[str]
     """
     infos = opened.infolist()
     for info in infos:
-        if _common(info) != _common(infos[0]) or info.comment or info.extra:
+        method = zipfile.ZIP_STORED if info is infos[-1] else zipfile.ZIP_DEFLATED
+        if (_common(info), info.compress_type) != (_common(infos[0]), method) or info.comment or info.extra:
             yield f"{info.filename}: its entry in the ZIP's directory was changed"
     if infos and not _is_last_intact(infos, file):
         yield f"{infos[-1].filename}: its header in the ZIP was changed"
@@ -43,7 +44,7 @@ def _common(info: zipfile.ZipInfo) -> tuple[object, ...]:
     """Return the fields of an entry that are the same for all."""
     systems = info.create_system, info.create_version, info.extract_version, info.reserved
     flags = info.flag_bits & ~UTF8_NAME, bool(info.flag_bits & UTF8_NAME) is not info.filename.isascii()
-    kinds = info.compress_type, info.date_time, info.volume, info.internal_attr, info.external_attr
+    kinds = info.date_time, info.volume, info.internal_attr, info.external_attr
     return *systems, *flags, *kinds
 
 
@@ -55,6 +56,7 @@ def _is_last_intact(infos: list[zipfile.ZipInfo], file: IO[bytes]) -> bool:
         first is not None
         and last is not None
         and last.fields == first.fields
+        and last.method == zipfile.ZIP_STORED
         and last.name == name
         and last.extra == first.extra
         and last.behind == DESCRIPTOR.pack(b"PK\x07\x08", info.CRC, info.compress_size, info.file_size)
@@ -66,7 +68,8 @@ class _Local:
 
     def __init__(self, info: zipfile.ZipInfo, file: IO[bytes]) -> None:
         file.seek(info.header_offset)
-        *self.fields, name, extra = LOCAL.unpack(file.read(LOCAL.size))
+        signature, needed, flags, self.method, *sizes, name, extra = LOCAL.unpack(file.read(LOCAL.size))
+        self.fields = signature, needed, flags, *sizes
         self.name, self.extra = file.read(name), file.read(extra)
         file.seek(info.compress_size, 1)
         self.behind = file.read(DESCRIPTOR.size)

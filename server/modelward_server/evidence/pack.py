@@ -84,10 +84,10 @@ class _Output(io.RawIOBase):
             yield written[begin : begin + PIECE]
 
 
-def _entry(path: str) -> zipfile.ZipInfo:
-    """Return a file's entry; all are alike but for their names and sizes."""
+def _entry(path: str, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
+    """Return a file's entry; all are alike but for their names, their sizes and the method of the last one."""
     entry = zipfile.ZipInfo(path, EPOCH)
-    entry.compress_type, entry.create_system = zipfile.ZIP_DEFLATED, 3
+    entry.compress_type, entry.create_system = method, 3
     entry.external_attr = 0o600 << 16
     return entry
 
@@ -137,12 +137,13 @@ class PackWriter:
         yield from self.add(HEAD, [self._enveloped(self._head.payload(), HEAD_TYPE)])
         manifest = canonical_json(self._manifest())
         self._write(MANIFEST, manifest)
-        self._write(ENVELOPE, self._enveloped(self._statement(manifest), STATEMENT_TYPE))
+        # Not compressed: a compressed file has bits that do not count, and it is the only one that is not signed.
+        self._write(ENVELOPE, self._enveloped(self._statement(manifest), STATEMENT_TYPE), zipfile.ZIP_STORED)
         self._zip.close()
         yield from self._output.take(0)
 
-    def _write(self, path: str, content: bytes) -> None:
-        with self._zip.open(_entry(path), "w", force_zip64=True) as file:
+    def _write(self, path: str, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> None:
+        with self._zip.open(_entry(path, method), "w", force_zip64=True) as file:
             file.write(content)
 
     def _enveloped(self, payload: bytes, kind: str) -> bytes:
