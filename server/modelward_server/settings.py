@@ -230,6 +230,7 @@ class Settings(BaseSettings):
     console_read_only: bool = Field(default=False, description="Offer no changes in the console.")
     signing_key: str = Field(
         default="",
+        repr=False,
         description="Private key that signs evidence: a file in PEM, or a PKCS#11 URI. Empty: it is not signed.",
     )
     channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")

@@ -72,7 +72,7 @@ async def test_by_rule_the_superior_variant_goes_into_production(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     test = await started(client, name, tmp_path, lift=0.8)
-    done = await client.conclude_ab_test(test, action="by-rule", reason="it was decided")
+    done = await client.conclude_ab_test(test, action="by-rule")
     assert (present(done.conclusion).winner, present(done.conclusion).action) == ("challenger", AbAction.PROMOTE)
     assert (await client.get_model(name)).production_version == 2
     assert (await client.get_version(f"{name}/1")).stage is Stage.ARCHIVED
@@ -83,12 +83,12 @@ async def test_by_rule_the_superior_variant_goes_into_production(
 async def test_by_rule_nothing_happens_while_it_may_be_luck(client: AsyncClient, name: str, tmp_path: Path) -> None:
     test = await started(client, name, tmp_path)
     with pytest.raises(errors.AbTestUndecided, match="not statistically significant"):
-        await client.conclude_ab_test(test, action="by-rule", reason="it was decided")
+        await client.conclude_ab_test(test, action="by-rule")
     versions = {variant.name: variant.version for variant in test.variants}
     broken = await client.create_ab_test(f"{name}-2", versions, primary_metric="pnl_bps")
     await client.record_ab_outcomes(broken, named(broken, {"champion": 600, "challenger": 300}))
     with pytest.raises(errors.AbTestUndecided, match="Sample ratio mismatch"):
-        await client.conclude_ab_test(broken, action="by-rule", reason="it was decided")
+        await client.conclude_ab_test(broken, action="by-rule")
     assert (await client.get_ab_test(name)).state is AbTestState.RUNNING
     assert (await client.record_ab_outcomes(test, outcomes(test, 1001))).recorded == 1
 
@@ -104,9 +104,9 @@ async def test_by_rule_a_guardrail_broken_in_production_rolls_back(
     ]
     await client.record_ab_outcomes(test, sent)
     with pytest.raises(errors.AbTestUndecided, match="violates the guardrail loss"):
-        await client.conclude_ab_test(test, action="by-rule", reason="it was decided")
+        await client.conclude_ab_test(test, action="by-rule")
     await client.promote(f"{name}/2", to="production", reason="it passed its tests")
-    done = await client.conclude_ab_test(test, action="by-rule", reason="it was decided")
+    done = await client.conclude_ab_test(test, action="by-rule")
     assert (present(done.conclusion).winner, present(done.conclusion).action) == ("champion", AbAction.ROLL_BACK)
     assert (await client.get_model(name)).production_version == 1
 
@@ -119,7 +119,7 @@ async def test_gates_that_fail_leave_the_test_running_and_nothing_moved(
     await client.set_promotion_policy(replace(policy, required_tags=("approved",)))
     before = await records(client, name)
     with pytest.raises(errors.GatesFailed) as caught:
-        await client.conclude_ab_test(test, action="by-rule", reason="it was decided")
+        await client.conclude_ab_test(test, action="by-rule")
     assert [gate.gate for gate in caught.value.gates] == ["required_tags.approved"]
     assert await records(client, name) == before
     assert (await client.get_ab_test(name)) == test
@@ -137,7 +137,7 @@ async def test_superior_verdict_opens_the_gate_that_asks_for_a_comparison(
         f"{name}-better", {v.name: v.version for v in test.variants}, primary_metric="pnl_bps"
     )
     await client.record_ab_outcomes(better, outcomes(better, 1000, lift=0.8))
-    done = await client.conclude_ab_test(better, action="by-rule", reason="it was decided")
+    done = await client.conclude_ab_test(better, action="by-rule")
     assert present(done.conclusion).result.verdict is Verdict.SUPERIOR
     promoted = next(t for t in await collect(client.list_transitions(name)) if t.to_stage is Stage.PRODUCTION)
     [_, gate] = promoted.gates
@@ -149,7 +149,7 @@ async def test_superior_variant_that_is_in_production_already_stays_there(
 ) -> None:
     test = await started(client, name, tmp_path, lift=0.8)
     await client.promote(f"{name}/2", to="production", reason="it passed its tests")
-    done = await client.conclude_ab_test(test, action="by-rule", reason="it was decided")
+    done = await client.conclude_ab_test(test, action="by-rule")
     assert (present(done.conclusion).winner, present(done.conclusion).action) == ("challenger", AbAction.NONE)
 
 
@@ -168,7 +168,7 @@ async def test_winner_and_etag_must_fit(client: AsyncClient, name: str, tmp_path
     with pytest.raises(errors.InvalidField, match="champion, challenger"):
         await client.conclude_ab_test(test, winner="nobody", reason="it was decided")
     with pytest.raises(errors.InvalidField, match="the rule chooses challenger"):
-        await client.conclude_ab_test(test, winner="champion", action="by-rule", reason="it was decided")
+        await client.conclude_ab_test(test, winner="champion", action="by-rule")
     with pytest.raises(errors.EtagMismatch):
         await client.conclude_ab_test(test, etag="r99", reason="it was decided")
     with pytest.raises(errors.NoPredecessor):
@@ -189,7 +189,7 @@ def test_repeated_request_concludes_once(server: RunningServer, name: str, tmp_p
 
 async def test_a_dry_run_decides_and_changes_nothing(client: AsyncClient, name: str, tmp_path: Path) -> None:
     test = await started(client, name, tmp_path, lift=2.0)
-    expected = await client.conclude_ab_test(test, action="by-rule", dry_run=True, reason="it was decided")
+    expected = await client.conclude_ab_test(test, action="by-rule", dry_run=True)
     assert (present(expected.conclusion).winner, present(expected.conclusion).action) == ("challenger", "promote")
     assert (await client.get_ab_test(name)).state is AbTestState.RUNNING
     assert (await client.get_model(name)).production_version == 1

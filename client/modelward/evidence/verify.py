@@ -162,6 +162,7 @@ class _Verifier:
 
     def _opened(self, name: str, kind: str) -> tuple[dict[str, Any], str]:
         """Return what an envelope of the pack says, and the id of the key; without a key it is not verified."""
+        _check_written(self._text(name))
         if self._key is not None:
             return _verified(self._text(name), kind, self._key)
         return dict(json.loads(base64.b64decode(json.loads(self._text(name))["payload"], validate=True))), ""
@@ -217,6 +218,19 @@ class _Verifier:
         if self._pack.getinfo(name).file_size > MAX_TEXT_BYTES:
             raise DefectError(f"has more than {MAX_TEXT_BYTES} bytes")
         return self._pack.read(name)
+
+
+def _check_written(envelope: bytes) -> None:
+    """Check that an envelope is written in the only way in which the server writes it: base64 has others.
+
+    Raises:
+        DefectError: it is not.
+    """
+    read = json.loads(envelope)
+    texts = [read["payload"], *(one["sig"] for one in read["signatures"])]
+    same = all(base64.b64encode(base64.b64decode(text)).decode() == text for text in texts)
+    if not same or json.dumps(read, sort_keys=True).encode() != envelope:
+        raise DefectError("was changed: it is not written as the server writes it")
 
 
 def _verified(envelope: bytes, kind: str, key: Any) -> tuple[dict[str, Any], str]:
