@@ -32,12 +32,20 @@ def structure_defects(opened: zipfile.ZipFile, file: IO[bytes]) -> Iterator[str]
     infos = opened.infolist()
     for info in infos:
         method = zipfile.ZIP_STORED if info is infos[-1] else zipfile.ZIP_DEFLATED
-        if (_common(info), info.compress_type) != (_common(infos[0]), method) or info.comment or info.extra:
+        same = (_common(info), info.compress_type) == (_common(infos[0]), method)
+        if not same or info.comment or info.extra or not _is_described(info, file):
             yield f"{info.filename}: its entry in the ZIP's directory was changed"
     if infos and not _is_last_intact(infos, file):
         yield f"{infos[-1].filename}: its header in the ZIP was changed"
     if infos and not _is_end_intact(opened, file):
         yield "the end of the ZIP was changed"
+
+
+def _is_described(info: zipfile.ZipInfo, file: IO[bytes]) -> bool:
+    """Compare the checksum and the sizes in the directory with those behind the file, which the signature covers."""
+    local = _local(info, file)
+    described = DESCRIPTOR.pack(b"PK\x07\x08", info.CRC, info.compress_size, info.file_size)
+    return local is not None and local.behind == described
 
 
 def _common(info: zipfile.ZipInfo) -> tuple[object, ...]:
@@ -51,15 +59,13 @@ def _common(info: zipfile.ZipInfo) -> tuple[object, ...]:
 def _is_last_intact(infos: list[zipfile.ZipInfo], file: IO[bytes]) -> bool:
     """Compare the header of the last file with that of the first, which the signature covers."""
     first, last = (_local(info, file) for info in (infos[0], infos[-1]))
-    info, name = infos[-1], infos[-1].filename.encode()
     return (
         first is not None
         and last is not None
         and last.fields == first.fields
         and last.method == zipfile.ZIP_STORED
-        and last.name == name
+        and last.name == infos[-1].filename.encode()
         and last.extra == first.extra
-        and last.behind == DESCRIPTOR.pack(b"PK\x07\x08", info.CRC, info.compress_size, info.file_size)
     )
 
 
