@@ -79,7 +79,7 @@ def verify_pack(path: Path, public_key: Path | None = None) -> PackVerification:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as opened:
             return _Verifier(opened, file, key).run()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         return PackVerification((), 0, 0, "", (f"{path.name}: is no readable ZIP file: {error}",))
 
 

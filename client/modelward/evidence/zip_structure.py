@@ -13,6 +13,8 @@ LOCAL = struct.Struct("<4s5H3L2H")
 """The header before a file (PKWARE's APPNOTE, 4.3.7)."""
 DESCRIPTOR = struct.Struct("<4sLQQ")
 """Behind a file: its checksum and sizes (4.3.9), with sizes of 8 bytes."""
+ENTRY = struct.Struct("<4s6H3L5H2L")
+"""The beginning of a file's entry in the directory (4.3.12)."""
 END = struct.Struct("<4s4H2LH")
 """The record at the end (4.3.16)."""
 UTF8_NAME = 0x800
@@ -90,10 +92,14 @@ def _local(info: zipfile.ZipInfo, file: IO[bytes]) -> _Local | None:
 
 def _is_end_intact(opened: zipfile.ZipFile, file: IO[bytes]) -> bool:
     """Compare the record at the end with the directory; a file that needs larger numbers has another record before."""
-    begin, number = opened.start_dir, len(opened.infolist())
+    begin, number, last = opened.start_dir, len(opened.infolist()), opened.infolist()[-1].filename.encode()
     length = file.seek(0, 2) - END.size - begin
-    file.seek(-END.size, 2)
+    file.seek(-END.size - len(last) - ENTRY.size, 2)
+    lengths = ENTRY.unpack(file.read(ENTRY.size))[-7:-4]
+    file.seek(len(last), 1)
     found = file.read()
+    if lengths != (len(last), 0, 0):
+        return False
     if found[:4] != END.pack(b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)[:4]:
         return False
     if number >= 0xFFFF or begin >= 0xFFFFFFFF:
