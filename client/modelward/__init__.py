@@ -81,6 +81,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         TimeWindow,
     )
     from modelward.errors import ModelwardError
+    from modelward.findings import Finding, FindingSeverity, FindingState
     from modelward.folds import FoldComparison, FoldRow, FoldSummary
     from modelward.governance import Approval, ApprovalDecision, ApprovalState
     from modelward.leaks import LeakCheck, LeakKind
@@ -231,6 +232,9 @@ __all__ = [
     "Every",
     "FeatureDrift",
     "FeatureThresholds",
+    "Finding",
+    "FindingSeverity",
+    "FindingState",
     "Firing",
     "FiringOutcome",
     "FiringRecord",

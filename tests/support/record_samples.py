@@ -4,7 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -22,6 +22,7 @@ BASIC: dict[Any, Any] = {
     int: 7,
     float: float("nan"),
     bool: True,
+    date: NOON.date(),
     datetime: NOON,
     timedelta: timedelta(hours=36),
     types.NoneType: None,

@@ -5,6 +5,7 @@ from modelward._async.abtest import AsyncAbTests
 from modelward._async.approvals import AsyncApprovals
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
+from modelward._async.findings import AsyncFindings
 from modelward._async.follow import AsyncFollowing
 from modelward._async.identity import AsyncIdentity
 from modelward._async.lifecycle import AsyncLifecycle
@@ -27,6 +28,7 @@ class AsyncClient(
     AsyncRegistering,
     AsyncStages,
     AsyncApprovals,
+    AsyncFindings,
     AsyncWatching,
     AsyncFollowing,
     AsyncDrift,

@@ -6,6 +6,7 @@ from modelward._sync.abtest import AbTests
 from modelward._sync.approvals import Approvals
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
+from modelward._sync.findings import Findings
 from modelward._sync.follow import Following
 from modelward._sync.identity import Identity
 from modelward._sync.lifecycle import Lifecycle
@@ -28,6 +29,7 @@ class Client(
     Registering,
     Stages,
     Approvals,
+    Findings,
     Watching,
     Following,
     Drift,

@@ -38,7 +38,7 @@ SECTIONS = {
         "resume": "stages",
         "prune": "stages",
     },
-    "Govern": {"approvals": "approvals"},
+    "Govern": {"approvals": "approvals", "findings": "findings"},
     "Measure": {
         "drift": "drift",
         "reports": "drift",

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Set
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 def to_json(value: Any) -> Any:
     """Convert a value to what `json.dumps(..., allow_nan=False)` accepts.
 
-    Dataclasses and mappings become objects, sequences, sets and arrays become lists, datetimes ISO 8601 text, durations
-    seconds, enumerations their values, paths text. NaN and infinities become None, because JSON has no such numbers.
+    Dataclasses and mappings become objects, sequences, sets and arrays become lists, dates and times ISO 8601 text,
+    durations seconds, enumerations their values, paths text. NaN and infinities become None, because JSON has no such
+    numbers.
 
     Raises:
         TypeError: the value, or a part of it, has no such form.
@@ -49,7 +50,7 @@ def _list(items: Iterable[Any]) -> list[Any]:
 CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     Mapping: _object,
     list | tuple | Set: _list,
-    datetime: datetime.isoformat,
+    date: lambda at: at.isoformat(),  # A datetime too.
     timedelta: timedelta.total_seconds,
     PurePath: str,
 }

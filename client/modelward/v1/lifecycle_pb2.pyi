@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from modelward.v1 import common_pb2 as _common_pb2
+from modelward.v1 import findings_pb2 as _findings_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -151,6 +152,8 @@ class _ModelEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     """`job`; only sent to who names it."""
     MODEL_EVENT_KIND_APPROVAL: _ModelEventKind.ValueType  # 12
     """`approval`; only sent to who names it."""
+    MODEL_EVENT_KIND_FINDING: _ModelEventKind.ValueType  # 13
+    """`finding`; only sent to who names it."""
 
 class ModelEventKind(_ModelEventKind, metaclass=_ModelEventKindEnumTypeWrapper):
     """Kind of event: the field of ModelEvent that is set."""
@@ -181,6 +184,8 @@ MODEL_EVENT_KIND_JOB: ModelEventKind.ValueType  # 11
 """`job`; only sent to who names it."""
 MODEL_EVENT_KIND_APPROVAL: ModelEventKind.ValueType  # 12
 """`approval`; only sent to who names it."""
+MODEL_EVENT_KIND_FINDING: ModelEventKind.ValueType  # 13
+"""`finding`; only sent to who names it."""
 Global___ModelEventKind: _TypeAlias = ModelEventKind  # noqa: Y015
 
 class _ApprovalState:
@@ -2801,6 +2806,7 @@ class ModelEvent(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its sequence number in the server's order of all changes."""
@@ -2863,6 +2869,10 @@ class ModelEvent(_message.Message):
     def approval(self) -> Global___Approval:
         """A request of approval was made, decided, withdrawn or used. Only sent to who names the kind."""
 
+    @_builtins.property
+    def finding(self) -> _findings_pb2.Finding:
+        """A finding was opened, changed or closed. Only sent to who names the kind."""
+
     def __init__(
         self,
         *,
@@ -2881,13 +2891,14 @@ class ModelEvent(_message.Message):
         engine: Global___EngineStatus | None = ...,
         job: Global___JobChange | None = ...,
         approval: Global___Approval | None = ...,
+        finding: _findings_pb2.Finding | None = ...,
         resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job", "approval"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job", "approval", "finding"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -4408,6 +4419,7 @@ class PromotionPolicy(_message.Message):
     MIN_TRACK_RECORD_FIELD_NUMBER: _builtins.int
     FORBIDDEN_LEAKS_FIELD_NUMBER: _builtins.int
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
+    BLOCKING_SEVERITY_FIELD_NUMBER: _builtins.int
     MIN_COVERAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
@@ -4431,6 +4443,8 @@ class PromotionPolicy(_message.Message):
     """The confidence with which its returns must show a Sharpe ratio above 0, by as many rows as that takes; from the same
     returns. Absent: no condition.
     """
+    blocking_severity: _findings_pb2.FindingSeverity.ValueType
+    """No open finding about the model or the version may have this severity or a higher one. Unspecified: no condition."""
     min_coverage: _builtins.float
     """The lowest share of the rows with a label that it answered in its newest comparison. Absent: no condition."""
     @_builtins.property
@@ -4481,11 +4495,12 @@ class PromotionPolicy(_message.Message):
         min_track_record: _builtins.float | None = ...,
         forbidden_leaks: _abc.Iterable[_common_pb2.LeakKind.ValueType] | None = ...,
         required_approvals: _abc.Iterable[Global___RequiredApproval] | None = ...,
+        blocking_severity: _findings_pb2.FindingSeverity.ValueType = ...,
         min_coverage: _builtins.float | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "blocking_severity", b"blocking_severity", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_pbo: _TypeAlias = _typing.Literal["max_pbo"]  # noqa: Y015
     _WhichOneofArgType__max_pbo: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo"]  # noqa: Y015

@@ -7,13 +7,13 @@ from modelward.lifecycle import Stage, VersionRef
 from modelward.shared.convert.common import ref_from_proto, stage_from_proto
 from modelward.shared.convert.governance import approval_state_from_proto, approval_to_proto
 from modelward.v1 import governance_pb2 as pb
-from modelward.v1.governance_pb2_grpc import GovernanceServiceServicer
 from modelward_server.lifecycle import approvals
+from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
 
 
-class GovernanceServicer(GovernanceServiceServicer):
+class GovernanceServicer(FindingServicer):
     """Serves `modelward.v1.GovernanceService`."""
 
     def __init__(self, unit_of_work: RequestUnitOfWork) -> None:

@@ -126,6 +126,11 @@ RULES = {
         "WithdrawApproval": SUBMIT,
         "GetApproval": READ,
         "ListApprovals": LISTED,
+        "OpenFinding": REVIEW,
+        "UpdateFinding": READ,  # Its owner or a reviewer.
+        "CloseFinding": REVIEW,
+        "GetFinding": READ,
+        "ListFindings": LISTED,
     },
     "ScoringService": {
         "Score": READ,

@@ -71,6 +71,7 @@ class Kind(StrEnum):
     RETRAINING_POLICY = "retraining_policy"
     GRANT = "grant"
     APPROVAL = "approval"
+    FINDING = "finding"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:
