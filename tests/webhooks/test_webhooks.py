@@ -122,6 +122,16 @@ def test_promotions_are_told(settings: Settings, receiver: Receiver, tmp_path: P
     assert said["data"]["transition"]["reason"] == "looks good"
 
 
+def test_findings_are_told(settings: Settings, receiver: Receiver) -> None:
+    server = RunningServer(settings)
+    with Client(server.target, actor="ada") as client:
+        client.create_model("one")
+        client.open_finding("one", title="no costs", severity="low", owner="bob")
+        [said] = receiver.messages(1)
+    server.stop()
+    assert (said["type"], said["data"]["model"], said["data"]["finding"]["title"]) == ("finding", "one", "no costs")
+
+
 @pytest.mark.parametrize(
     "address",
     [
