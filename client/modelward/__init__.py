@@ -159,6 +159,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         Schedule,
         SessionChoice,
     )
+    from modelward.reviews import DueReview, Review, ReviewOutcome, ReviewReason, ReviewTrigger
     from modelward.schedules import (
         CatchUp,
         Firing,
@@ -223,6 +224,7 @@ __all__ = [
     "DriftThresholds",
     "DueModel",
     "DueReason",
+    "DueReview",
     "DurationEstimate",
     "EngineCounts",
     "EnginePeriod",
@@ -302,6 +304,10 @@ __all__ = [
     "Resampling",
     "Resolved",
     "RetrainingPolicy",
+    "Review",
+    "ReviewOutcome",
+    "ReviewReason",
+    "ReviewTrigger",
     "Role",
     "RollbackResult",
     "Rollout",

@@ -402,6 +402,10 @@ class PromotionPolicy(Record):
     """The functions that must approve a transition, by the model's tier."""
     blocking_severity: FindingSeverity | None = None
     """No open finding about the model or the version may have this severity or a higher one; None: no condition."""
+    review_interval: timedelta | None = None
+    """The longest time between two reviews; None means 365 days."""
+    max_production_changes: int | None = None
+    """Number of versions that may enter production between two reviews; None: each makes a review due."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 

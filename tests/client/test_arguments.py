@@ -194,6 +194,7 @@ def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "to": "training",
         "max_jobs": 1,
         "severity": "low",
+        "outcome": "approved",
         "policy": PromotionPolicy(name),
     }
 

@@ -27,6 +27,7 @@ from modelward import (
     governance,
     lifecycle,
     retraining,
+    reviews,
     schedules,
     worker,
 )
@@ -46,6 +47,7 @@ MODULES: list[ModuleType] = [
     governance,
     lifecycle,
     retraining,
+    reviews,
     schedules,
     worker,
 ]

@@ -15,6 +15,7 @@ from modelward._async.outcomes import AsyncOutcomes
 from modelward._async.overview import AsyncOverviews
 from modelward._async.registering import AsyncRegistering
 from modelward._async.retraining import AsyncRetraining
+from modelward._async.reviews import AsyncReviews
 from modelward._async.schedules import AsyncSchedules
 from modelward._async.scoring import AsyncScoring
 from modelward._async.stages import AsyncStages
@@ -29,6 +30,7 @@ class AsyncClient(
     AsyncStages,
     AsyncApprovals,
     AsyncFindings,
+    AsyncReviews,
     AsyncWatching,
     AsyncFollowing,
     AsyncDrift,

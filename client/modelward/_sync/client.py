@@ -16,6 +16,7 @@ from modelward._sync.outcomes import Outcomes
 from modelward._sync.overview import Overviews
 from modelward._sync.registering import Registering
 from modelward._sync.retraining import Retraining
+from modelward._sync.reviews import Reviews
 from modelward._sync.schedules import Schedules
 from modelward._sync.scoring import Scoring
 from modelward._sync.stages import Stages
@@ -30,6 +31,7 @@ class Client(
     Stages,
     Approvals,
     Findings,
+    Reviews,
     Watching,
     Following,
     Drift,

@@ -38,7 +38,7 @@ SECTIONS = {
         "resume": "stages",
         "prune": "stages",
     },
-    "Govern": {"approvals": "approvals", "findings": "findings"},
+    "Govern": {"approvals": "approvals", "findings": "findings", "reviews": "reviews"},
     "Measure": {
         "drift": "drift",
         "reports": "drift",

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GovernanceServiceStub(object):
-    """Approvals of transitions by people, and findings.
+    """Approvals of transitions by people, findings, and reviews.
     """
 
     def __init__(self, channel):
@@ -85,10 +85,25 @@ class GovernanceServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_governance__pb2.ListFindingsRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_governance__pb2.ListFindingsResponse.FromString,
                 _registered_method=True)
+        self.RecordReview = channel.unary_unary(
+                '/modelward.v1.GovernanceService/RecordReview',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.RecordReviewRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.RecordReviewResponse.FromString,
+                _registered_method=True)
+        self.ListReviews = channel.unary_unary(
+                '/modelward.v1.GovernanceService/ListReviews',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ListReviewsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ListReviewsResponse.FromString,
+                _registered_method=True)
+        self.ListDueReviews = channel.unary_unary(
+                '/modelward.v1.GovernanceService/ListDueReviews',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.FromString,
+                _registered_method=True)
 
 
 class GovernanceServiceServicer(object):
-    """Approvals of transitions by people, and findings.
+    """Approvals of transitions by people, findings, and reviews.
     """
 
     def RequestApproval(self, request, context):
@@ -163,6 +178,28 @@ class GovernanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordReview(self, request, context):
+        """Records a review of a model, or of one of its versions. The caller must not have registered the version; of a review
+        of the model, no version of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReviews(self, request, context):
+        """Lists reviews.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDueReviews(self, request, context):
+        """Lists the models in production whose review is due, with the reasons.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GovernanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +253,21 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     request_deserializer=modelward_dot_v1_dot_governance__pb2.ListFindingsRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_governance__pb2.ListFindingsResponse.SerializeToString,
             ),
+            'RecordReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordReview,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.RecordReviewRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.RecordReviewResponse.SerializeToString,
+            ),
+            'ListReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReviews,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ListReviewsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ListReviewsResponse.SerializeToString,
+            ),
+            'ListDueReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDueReviews,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'modelward.v1.GovernanceService', rpc_method_handlers)
@@ -225,7 +277,7 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GovernanceService(object):
-    """Approvals of transitions by people, and findings.
+    """Approvals of transitions by people, findings, and reviews.
     """
 
     @staticmethod
@@ -488,6 +540,87 @@ class GovernanceService(object):
             '/modelward.v1.GovernanceService/ListFindings',
             modelward_dot_v1_dot_governance__pb2.ListFindingsRequest.SerializeToString,
             modelward_dot_v1_dot_governance__pb2.ListFindingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/RecordReview',
+            modelward_dot_v1_dot_governance__pb2.RecordReviewRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.RecordReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ListReviews',
+            modelward_dot_v1_dot_governance__pb2.ListReviewsRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ListReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDueReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ListDueReviews',
+            modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GovernanceServiceStub:
-    """Approvals of transitions by people, and findings."""
+    """Approvals of transitions by people, findings, and reviews."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -57,10 +57,18 @@ class GovernanceServiceStub:
     """Returns a finding."""
     ListFindings: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListFindingsRequest, _governance_pb2.ListFindingsResponse]
     """Lists findings."""
+    RecordReview: _grpc.UnaryUnaryMultiCallable[_governance_pb2.RecordReviewRequest, _governance_pb2.RecordReviewResponse]
+    """Records a review of a model, or of one of its versions. The caller must not have registered the version; of a review
+    of the model, no version of it.
+    """
+    ListReviews: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListReviewsRequest, _governance_pb2.ListReviewsResponse]
+    """Lists reviews."""
+    ListDueReviews: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListDueReviewsRequest, _governance_pb2.ListDueReviewsResponse]
+    """Lists the models in production whose review is due, with the reasons."""
 
 @_typing.type_check_only
 class GovernanceServiceAsyncStub(GovernanceServiceStub):
-    """Approvals of transitions by people, and findings."""
+    """Approvals of transitions by people, findings, and reviews."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RequestApproval: _aio.UnaryUnaryMultiCallable[_governance_pb2.RequestApprovalRequest, _governance_pb2.RequestApprovalResponse]  # type: ignore[assignment]
@@ -87,9 +95,17 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """Returns a finding."""
     ListFindings: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListFindingsRequest, _governance_pb2.ListFindingsResponse]  # type: ignore[assignment]
     """Lists findings."""
+    RecordReview: _aio.UnaryUnaryMultiCallable[_governance_pb2.RecordReviewRequest, _governance_pb2.RecordReviewResponse]  # type: ignore[assignment]
+    """Records a review of a model, or of one of its versions. The caller must not have registered the version; of a review
+    of the model, no version of it.
+    """
+    ListReviews: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListReviewsRequest, _governance_pb2.ListReviewsResponse]  # type: ignore[assignment]
+    """Lists reviews."""
+    ListDueReviews: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListDueReviewsRequest, _governance_pb2.ListDueReviewsResponse]  # type: ignore[assignment]
+    """Lists the models in production whose review is due, with the reasons."""
 
 class GovernanceServiceServicer:
-    """Approvals of transitions by people, and findings."""
+    """Approvals of transitions by people, findings, and reviews."""
 
     def RequestApproval(
         self,
@@ -164,5 +180,28 @@ class GovernanceServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_governance_pb2.ListFindingsResponse, _abc.Awaitable[_governance_pb2.ListFindingsResponse]]:
         """Lists findings."""
+
+    def RecordReview(
+        self,
+        request: _governance_pb2.RecordReviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_pb2.RecordReviewResponse, _abc.Awaitable[_governance_pb2.RecordReviewResponse]]:
+        """Records a review of a model, or of one of its versions. The caller must not have registered the version; of a review
+        of the model, no version of it.
+        """
+
+    def ListReviews(
+        self,
+        request: _governance_pb2.ListReviewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_pb2.ListReviewsResponse, _abc.Awaitable[_governance_pb2.ListReviewsResponse]]:
+        """Lists reviews."""
+
+    def ListDueReviews(
+        self,
+        request: _governance_pb2.ListDueReviewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_pb2.ListDueReviewsResponse, _abc.Awaitable[_governance_pb2.ListDueReviewsResponse]]:
+        """Lists the models in production whose review is due, with the reasons."""
 
 def add_GovernanceServiceServicer_to_server(servicer: GovernanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4420,6 +4420,8 @@ class PromotionPolicy(_message.Message):
     FORBIDDEN_LEAKS_FIELD_NUMBER: _builtins.int
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
     BLOCKING_SEVERITY_FIELD_NUMBER: _builtins.int
+    REVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_PRODUCTION_CHANGES_FIELD_NUMBER: _builtins.int
     MIN_COVERAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
@@ -4445,6 +4447,8 @@ class PromotionPolicy(_message.Message):
     """
     blocking_severity: _findings_pb2.FindingSeverity.ValueType
     """No open finding about the model or the version may have this severity or a higher one. Unspecified: no condition."""
+    max_production_changes: _builtins.int
+    """Number of versions that may enter production between two reviews. Absent: each makes a review due."""
     min_coverage: _builtins.float
     """The lowest share of the rows with a label that it answered in its newest comparison. Absent: no condition."""
     @_builtins.property
@@ -4477,6 +4481,10 @@ class PromotionPolicy(_message.Message):
     def required_approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredApproval]:
         """The functions that must approve a transition, by the model's tier. Empty: none."""
 
+    @_builtins.property
+    def review_interval(self) -> _duration_pb2.Duration:
+        """The longest time between two reviews. Absent: 365 days."""
+
     def __init__(
         self,
         *,
@@ -4496,14 +4504,18 @@ class PromotionPolicy(_message.Message):
         forbidden_leaks: _abc.Iterable[_common_pb2.LeakKind.ValueType] | None = ...,
         required_approvals: _abc.Iterable[Global___RequiredApproval] | None = ...,
         blocking_severity: _findings_pb2.FindingSeverity.ValueType = ...,
+        review_interval: _duration_pb2.Duration | None = ...,
+        max_production_changes: _builtins.int | None = ...,
         min_coverage: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_max_production_changes", b"_max_production_changes", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "max_production_changes", b"max_production_changes", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "review_interval", b"review_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "blocking_severity", b"blocking_severity", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_max_production_changes", b"_max_production_changes", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "blocking_severity", b"blocking_severity", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "max_production_changes", b"max_production_changes", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags", "review_interval", b"review_interval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_pbo: _TypeAlias = _typing.Literal["max_pbo"]  # noqa: Y015
     _WhichOneofArgType__max_pbo: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo"]  # noqa: Y015
+    _WhichOneofReturnType__max_production_changes: _TypeAlias = _typing.Literal["max_production_changes"]  # noqa: Y015
+    _WhichOneofArgType__max_production_changes: _TypeAlias = _typing.Literal["_max_production_changes", b"_max_production_changes"]  # noqa: Y015
     _WhichOneofReturnType__min_coverage: _TypeAlias = _typing.Literal["min_coverage"]  # noqa: Y015
     _WhichOneofArgType__min_coverage: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage"]  # noqa: Y015
     _WhichOneofReturnType__min_deflated_sharpe: _TypeAlias = _typing.Literal["min_deflated_sharpe"]  # noqa: Y015
@@ -4512,6 +4524,8 @@ class PromotionPolicy(_message.Message):
     _WhichOneofArgType__min_track_record: _TypeAlias = _typing.Literal["_min_track_record", b"_min_track_record"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_pbo) -> _WhichOneofReturnType__max_pbo | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_production_changes) -> _WhichOneofReturnType__max_production_changes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_coverage) -> _WhichOneofReturnType__min_coverage | None: ...
     @_typing.overload

@@ -18,6 +18,7 @@ from modelward_server.lifecycle.approvals import to_approval
 from modelward_server.lifecycle.findings import to_finding
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import to_model, to_version
+from modelward_server.lifecycle.reviews import to_review
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.retraining.repository import to_job, to_schedule
 from modelward_server.security.grants import to_record
@@ -27,6 +28,7 @@ from modelward_server.storage.audit import Kind, to_json
 from modelward_server.storage.drift_tables import DriftPolicyRow
 from modelward_server.storage.finding_tables import FindingRow
 from modelward_server.storage.retraining_tables import JobRow, RetrainingPolicyRow, ScheduleRow
+from modelward_server.storage.review_tables import ReviewRow
 from modelward_server.storage.security_tables import GrantRow
 from modelward_server.storage.tables import AuditRow, ModelRow, PolicyRow, VersionRow
 
@@ -260,6 +262,13 @@ ASPECTS = (
         _named("finding_id"),
         lambda row: row.finding_id,
         lambda _, row: to_json(to_finding(row)),
+    ),
+    Aspect(
+        ReviewRow,
+        {Kind.REVIEW: _all_fields},
+        _named("review_id"),
+        lambda row: row.review_id,
+        lambda _, row: to_json(to_review(row)),
     ),
     Aspect(
         GrantRow,

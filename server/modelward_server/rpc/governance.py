@@ -11,9 +11,10 @@ from modelward_server.lifecycle import approvals
 from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
+from modelward_server.rpc.reviews import ReviewServicer
 
 
-class GovernanceServicer(FindingServicer):
+class GovernanceServicer(FindingServicer, ReviewServicer):
     """Serves `modelward.v1.GovernanceService`."""
 
     def __init__(self, unit_of_work: RequestUnitOfWork) -> None:

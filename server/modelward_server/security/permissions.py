@@ -131,6 +131,9 @@ RULES = {
         "CloseFinding": REVIEW,
         "GetFinding": READ,
         "ListFindings": LISTED,
+        "RecordReview": REVIEW,
+        "ListReviews": LISTED,
+        "ListDueReviews": LISTED,
     },
     "ScoringService": {
         "Score": READ,

@@ -72,6 +72,7 @@ class Kind(StrEnum):
     GRANT = "grant"
     APPROVAL = "approval"
     FINDING = "finding"
+    REVIEW = "review"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:

@@ -14,9 +14,10 @@ from modelward.shared.convert import (
     governance,
     lifecycle,
     retraining,
+    reviews,
     schedules,
 )
-from modelward.v1 import common_pb2, comparison_pb2, findings_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1 import common_pb2, comparison_pb2, findings_pb2, lifecycle_pb2, retraining_pb2, reviews_pb2
 
 Value = TypeVar("Value")
 M = TypeVar("M", bound=Message)
@@ -47,6 +48,7 @@ FOLD = Document(common_pb2.ValidationFold, backtest.fold_to_proto, backtest.fold
 TRAINING_WINDOW = Document(lifecycle_pb2.TrainingWindow, lifecycle.training_to_proto, lifecycle.training_from_proto)
 APPROVAL = Document(lifecycle_pb2.Approval, governance.approval_to_proto, governance.approval_from_proto)
 FINDING = Document(findings_pb2.Finding, findings.finding_to_proto, findings.finding_from_proto)
+REVIEW = Document(reviews_pb2.Review, reviews.review_to_proto, reviews.review_from_proto)
 AB_TEST = Document(comparison_pb2.AbTest, abtest.ab_test_to_proto, abtest.ab_test_from_proto)
 RETRAINING_POLICY = Document(
     retraining_pb2.RetrainingPolicy, retraining.retraining_policy_to_proto, retraining.retraining_policy_from_proto

@@ -19,6 +19,7 @@ TYPES = {
     Kind.PERFORMANCE_ALARM: "alarm.performance",
     Kind.APPROVAL: "approval",
     Kind.FINDING: "finding",
+    Kind.REVIEW: "review",
     Kind.JOB: "job",
     Kind.TRANSITION: "transition",
 }
