@@ -50,7 +50,8 @@ class AsyncReviews(AsyncConnection):
                 not later than today.
 
         Examples:
-            >>> review = await mw.record_review("spx-trend", outcome="approved", comment="sound, and well tested")
+            >>> model = await mw.create_model("spx-reviewed")
+            >>> review = await mw.record_review("spx-reviewed", outcome="approved", comment="sound, and well tested")
             >>> print(review.outcome)
             approved
         """

@@ -51,7 +51,8 @@ class Reviews(Connection):
                 not later than today.
 
         Examples:
-            >>> review = mw.record_review("spx-trend", outcome="approved", comment="sound, and well tested")
+            >>> model = mw.create_model("spx-reviewed")
+            >>> review = mw.record_review("spx-reviewed", outcome="approved", comment="sound, and well tested")
             >>> print(review.outcome)
             approved
         """
