@@ -81,6 +81,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         TimeWindow,
     )
     from modelward.errors import ModelwardError
+    from modelward.findings import Finding, FindingSeverity, FindingState
     from modelward.folds import FoldComparison, FoldRow, FoldSummary
     from modelward.governance import Approval, ApprovalDecision, ApprovalState
     from modelward.inventory import Environment, Inventory, InventoryScope, Lineage, SourceCode, TrainingData
@@ -160,6 +161,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         Schedule,
         SessionChoice,
     )
+    from modelward.reviews import DueReview, Review, ReviewOutcome, ReviewReason, ReviewTrigger
     from modelward.schedules import (
         CatchUp,
         Firing,
@@ -224,6 +226,7 @@ __all__ = [
     "DriftThresholds",
     "DueModel",
     "DueReason",
+    "DueReview",
     "DurationEstimate",
     "EngineCounts",
     "EnginePeriod",
@@ -234,6 +237,9 @@ __all__ = [
     "Every",
     "FeatureDrift",
     "FeatureThresholds",
+    "Finding",
+    "FindingSeverity",
+    "FindingState",
     "Firing",
     "FiringOutcome",
     "FiringRecord",
@@ -307,6 +313,10 @@ __all__ = [
     "Resampling",
     "Resolved",
     "RetrainingPolicy",
+    "Review",
+    "ReviewOutcome",
+    "ReviewReason",
+    "ReviewTrigger",
     "Role",
     "RollbackResult",
     "Rollout",

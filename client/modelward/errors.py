@@ -15,13 +15,19 @@ ModelwardError
 │   ├── ScheduleNotFound
 │   ├── JobNotFound
 │   ├── ComparisonNotFound
-│   └── AbTestNotFound
+│   ├── AbTestNotFound
+│   ├── ApprovalNotFound
+│   └── FindingNotFound
 ├── AlreadyExists
 │   ├── ModelExists
 │   ├── ScheduleExists
-│   └── AbTestExists
+│   ├── AbTestExists
+│   └── ApprovalExists
 ├── FailedPrecondition
 │   ├── IllegalTransition
+│   ├── ApprovalClosed
+│   ├── ApprovalNotNeeded
+│   ├── FindingClosed
 │   ├── BlobsMissing
 │   ├── SourceNotAllowed
 │   ├── FormatNotExecutable
@@ -57,6 +63,8 @@ ModelwardError
 │   └── NotAuthenticated
 ├── PermissionDenied
 │   ├── RoleTooLow
+│   ├── NotApprover
+│   ├── NotIndependent
 │   └── ModelNotAllowed
 ├── DeadlineExceeded
 └── UnexpectedError             a status or an answer that Modelward itself does not send
@@ -203,6 +211,10 @@ class ApprovalNotFound(NotFound, reason="APPROVAL_NOT_FOUND"):
     """There is no request of approval with this id."""
 
 
+class FindingNotFound(NotFound, reason="FINDING_NOT_FOUND"):
+    """There is no finding with this id."""
+
+
 class AlreadyExists(ModelwardError):
     """The resource that the request would create already exists."""
 
@@ -245,6 +257,10 @@ class ApprovalClosed(FailedPrecondition, reason="APPROVAL_CLOSED"):
 
 class ApprovalNotNeeded(FailedPrecondition, reason="APPROVAL_NOT_NEEDED"):
     """The promotion policy lists no function that has to approve the transition."""
+
+
+class FindingClosed(FailedPrecondition, reason="FINDING_CLOSED"):
+    """The finding was closed, and can no longer be changed."""
 
 
 class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):
@@ -437,6 +453,10 @@ class RoleTooLow(PermissionDenied, reason="ROLE_TOO_LOW"):
 
 class NotApprover(PermissionDenied, reason="NOT_APPROVER"):
     """The caller may not decide this request of approval, or not withdraw it."""
+
+
+class NotIndependent(PermissionDenied, reason="NOT_INDEPENDENT"):
+    """The caller is not independent of what it would close or review."""
 
 
 class ModelNotAllowed(PermissionDenied, reason="MODEL_NOT_ALLOWED"):

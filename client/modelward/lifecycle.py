@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.backtest import Overfitting, ValidationFold
+from modelward.findings import Finding, FindingSeverity
 from modelward.inventory import Inventory, Lineage
 from modelward.leaks import LeakKind
 from modelward.shared.figures import duration, metric, p_equals, statistic
@@ -406,6 +407,12 @@ class PromotionPolicy(Record):
     """The lowest share of the rows that it answered in its newest comparison, from 0 to 1; None means no condition."""
     required_approvals: tuple[RequiredApproval, ...] = ()
     """The functions that must approve a transition, by the model's tier."""
+    blocking_severity: FindingSeverity | None = None
+    """No open finding about the model or the version may have this severity or a higher one; None: no condition."""
+    review_interval: timedelta | None = None
+    """The longest time between two reviews; None means 365 days."""
+    max_production_changes: int | None = None
+    """Number of versions that may enter production between two reviews; None: each makes a review due."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
@@ -588,6 +595,8 @@ class EventKind(StrEnum):
     APPROVAL = "approval"
     """A request of approval was made, decided, withdrawn or used; the subject is the request. Only sent to who asks for
     it."""
+    FINDING = "finding"
+    """A finding was opened, changed or closed; the subject is the finding. Only sent to who asks for it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -678,8 +687,9 @@ class ModelEvent(Record):
         | PerformanceAlarm
         | EngineStatus
         | JobChange
+        | Finding
     )
-    """The model, version, transition, halt, policy, alarm, engine or job concerned."""
+    """The model, version, transition, halt, policy, alarm, engine, job or finding concerned."""
     resume_token: str = ""
     """Resumes a watch after this event; empty while the watch still reports the initial state, and for engines."""
 

@@ -1,10 +1,7 @@
 """Approvals: who may decide, what a promotion needs, and that no order of calls goes around it."""
 
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,64 +18,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from modelward import Client, PromotionPolicy, RequiredApproval, Stage, errors
-from modelward.caller import Role
+from modelward import PromotionPolicy, RequiredApproval, Stage, errors
 from modelward.governance import Approval, ApprovalState
 from modelward.lifecycle import EventKind
-from modelward_server.security import grants
-from modelward_server.security.admin_session import admin_session
-from modelward_server.settings import Settings
-from tests.support.running_server import RunningServer
-
-PEOPLE: Mapping[str, tuple[Role, tuple[str, ...]]] = {
-    "founder": (Role.ADMIN, ()),
-    "quant": (Role.TRAINER, ()),
-    "junior": (Role.TRAINER, ()),
-    "trader": (Role.OPERATOR, ("trading",)),
-    "risk": (Role.VALIDATOR, ("risk",)),
-    "both": (Role.VALIDATOR, ("risk", "validation")),
-    "compliance": (Role.VIEWER, ("compliance",)),
-}
-FILE = Path(__file__)
-numbers = count(1)
-
-
-class Desk:
-    """A client for each person, on a server that authenticates them."""
-
-    def __init__(self, running: RunningServer) -> None:
-        self.running = running
-        self.clients = {name: Client(running.target, token=self._token(name)) for name in PEOPLE}
-
-    def __getattr__(self, name: str) -> Client:
-        if name in PEOPLE:
-            return self.clients[name]
-        raise AttributeError(name)
-
-    def _token(self, name: str) -> str:
-        role, functions = PEOPLE[name]
-        with admin_session(self.running.settings) as (session, caller):
-            return grants.create_token(session, name, role, (), None, caller, functions)
-
-    def model(self, *functions: str, to: Stage = Stage.PRODUCTION) -> str:
-        """Make a model whose transitions these functions approve, with a version in staging."""
-        name = f"spx-{next(numbers)}"
-        version = self.quant.register(name, FILE)
-        if to is Stage.PRODUCTION:
-            self.trader.promote(version, to="staging")
-        required = (RequiredApproval(functions, to=to),) if functions else ()
-        self.founder.set_promotion_policy(PromotionPolicy(name, required_approvals=required))
-        return name
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), auth=True))
-    made = Desk(running)
-    yield made
-    for client in made.clients.values():
-        client.close()
-    running.stop()
+from tests.support.desk import FILE, PEOPLE, Desk, numbers
 
 
 def failed_gates(error: errors.GatesFailed) -> set[str]:

@@ -19,14 +19,15 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from modelward import AsyncClient, Client, Inventory
+from modelward import AsyncClient, Client, Inventory, PromotionPolicy, RequiredApproval
 from modelward.caller import Permission, Role
 from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
 from modelward.shared.retry import error_of
-from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, governance_pb2, lifecycle_pb2, retraining_pb2
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward.v1.governance_pb2_grpc import GovernanceServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.app import App
@@ -68,7 +69,13 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     running.stop()
 
 
-SERVICES: list[Any] = [LifecycleServiceStub, DriftServiceStub, ComparisonServiceStub, RetrainingServiceStub]
+SERVICES: list[Any] = [
+    LifecycleServiceStub,
+    DriftServiceStub,
+    ComparisonServiceStub,
+    RetrainingServiceStub,
+    GovernanceServiceStub,
+]
 STRANGERS = ("other.v1.Service", "modelward.v1.NewService", "grpc.health.v2.Health", "grpc.reflection.v2.Reflection")
 
 
@@ -265,7 +272,8 @@ def test_where_nobody_is_asked_a_retry_on_a_new_connection_gets_its_answer(serve
 def busy(guarded: RunningServer) -> RunningServer:
     """The server, with two of everything that is listed of the others, and one of the desk's."""
     rows = {"a": np.arange(50.0)}
-    with Client(guarded.target, token=token_of(guarded, "founder")) as client:
+    reviewers = Client(guarded.target, token=token_of(guarded, "reviewer"))
+    with Client(guarded.target, token=token_of(guarded, "founder")) as client, reviewers as reviewer:
         for model, many in (("ndx-busy", 2), ("spx-busy", 1), ("zzz-busy", 2)):
             first = client.register(model, "README.md", reference=rows)
             second = client.register(model, "README.md", reference=rows)
@@ -278,6 +286,12 @@ def busy(guarded: RunningServer) -> RunningServer:
                 )
                 client.request_retraining(model)
                 client.promote(first, to="staging" if number == 0 else "archived", reason="it passed its tests")
+            client.promote(second, to="staging")
+            client.promote(second, to="production", reason="it passed its tests")
+            reviewer.open_finding(model, title="no costs", severity="low", owner="ada")
+            reviewer.record_review(model, outcome="approved", comment="sound")
+            client.set_promotion_policy(PromotionPolicy(model, required_approvals=(RequiredApproval(("risk",)),)))
+            client.request_approval(second, reason="better")
     return guarded
 
 
@@ -330,7 +344,7 @@ def test_page_tokens_are_good_on_every_server_of_a_ledger_and_on_no_other(busy: 
 
 
 def request_of(method: str) -> type[Message]:
-    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2):
+    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2, governance_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             if found := service.methods_by_name.get(method):
                 kind: Any = found.input_type

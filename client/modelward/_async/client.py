@@ -6,6 +6,7 @@ from modelward._async.approvals import AsyncApprovals
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
 from modelward._async.evidence import AsyncEvidence
+from modelward._async.findings import AsyncFindings
 from modelward._async.follow import AsyncFollowing
 from modelward._async.identity import AsyncIdentity
 from modelward._async.lifecycle import AsyncLifecycle
@@ -15,6 +16,7 @@ from modelward._async.outcomes import AsyncOutcomes
 from modelward._async.overview import AsyncOverviews
 from modelward._async.registering import AsyncRegistering
 from modelward._async.retraining import AsyncRetraining
+from modelward._async.reviews import AsyncReviews
 from modelward._async.schedules import AsyncSchedules
 from modelward._async.scoring import AsyncScoring
 from modelward._async.stages import AsyncStages
@@ -29,6 +31,8 @@ class AsyncClient(
     AsyncStages,
     AsyncApprovals,
     AsyncEvidence,
+    AsyncFindings,
+    AsyncReviews,
     AsyncWatching,
     AsyncFollowing,
     AsyncDrift,

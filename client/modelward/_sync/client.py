@@ -7,6 +7,7 @@ from modelward._sync.approvals import Approvals
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
 from modelward._sync.evidence import Evidence
+from modelward._sync.findings import Findings
 from modelward._sync.follow import Following
 from modelward._sync.identity import Identity
 from modelward._sync.lifecycle import Lifecycle
@@ -16,6 +17,7 @@ from modelward._sync.outcomes import Outcomes
 from modelward._sync.overview import Overviews
 from modelward._sync.registering import Registering
 from modelward._sync.retraining import Retraining
+from modelward._sync.reviews import Reviews
 from modelward._sync.schedules import Schedules
 from modelward._sync.scoring import Scoring
 from modelward._sync.stages import Stages
@@ -30,6 +32,8 @@ class Client(
     Stages,
     Approvals,
     Evidence,
+    Findings,
+    Reviews,
     Watching,
     Following,
     Drift,

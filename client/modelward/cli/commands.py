@@ -38,7 +38,12 @@ SECTIONS = {
         "resume": "stages",
         "prune": "stages",
     },
-    "Govern": {"approvals": "approvals", "evidence": "evidence"},
+    "Govern": {
+        "approvals": "approvals",
+        "findings": "findings",
+        "reviews": "reviews",
+        "evidence": "evidence",
+    },
     "Measure": {
         "drift": "drift",
         "reports": "drift",

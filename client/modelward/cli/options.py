@@ -4,7 +4,7 @@ import functools
 import re
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -121,6 +121,18 @@ class Instant(ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is not an ISO 8601 time such as 2026-03-02T14:31", param, ctx)
         return given if given.tzinfo else with_zone(given)
+
+
+class Day(ParamType[date]):
+    """An ISO 8601 date."""
+
+    name = "date"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an ISO 8601 date such as 2027-03-31", param, ctx)
 
 
 class Window(Instant):

@@ -14,6 +14,7 @@ from modelward.cli.options import pairs
 from modelward.cli.output import STYLES, Output, as_text
 from modelward.cli.remote import remote
 from modelward.cli.time_zone import heading_text, time_text
+from modelward.findings import Finding
 from modelward.governance import Approval
 from modelward.lifecycle import (
     DriftAlarm,
@@ -49,7 +50,7 @@ KIND_WIDTH = max(map(len, EventKind))
     "kinds",
     type=click.Choice([kind.value for kind in EventKind]),
     multiple=True,
-    help="Only these events; all but engine, job and approval by default.",
+    help="Only these events; all but engine, job, approval and finding by default.",
 )
 @click.option("--since", "resume_token", default="", metavar="TOKEN", help="Continue after the event with this token.")
 @remote
@@ -170,6 +171,12 @@ def _(job: JobChange, event: ModelEvent) -> str:
 def _(approval: Approval, event: ModelEvent) -> str:
     waits = f", waits for {', '.join(approval.waits_for)}" if approval.waits_for else ""
     return f"{approval.version} to {approval.to} {approval.state}{waits}, {approval.approval_id}"
+
+
+@_words.register
+def _(finding: Finding, event: ModelEvent) -> str:
+    by = f"closed by {finding.closed_by}" if finding.closed_by else f"open, of {finding.owner}"
+    return f"{finding.about} {finding.severity} finding {by}: {finding.title}, {finding.finding_id}"
 
 
 def _by(actor: str, reason: str) -> str:

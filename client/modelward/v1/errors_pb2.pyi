@@ -54,6 +54,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. Metadata: test."""
     ERROR_REASON_APPROVAL_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND. Metadata: approval_id."""
+    ERROR_REASON_FINDING_NOT_FOUND: _ErrorReason.ValueType  # 21
+    """NOT_FOUND. Metadata: finding_id."""
     ERROR_REASON_MODEL_EXISTS: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS. Metadata: model."""
     ERROR_REASON_SCHEDULE_EXISTS: _ErrorReason.ValueType  # 31
@@ -110,6 +112,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The request of approval can no longer be decided. Metadata: approval_id, state."""
     ERROR_REASON_APPROVAL_NOT_NEEDED: _ErrorReason.ValueType  # 64
     """FAILED_PRECONDITION. The promotion policy lists no function that has to approve. Metadata: model, to."""
+    ERROR_REASON_FINDING_CLOSED: _ErrorReason.ValueType  # 65
+    """FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -136,6 +140,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The call requires another role. Metadata: role, needed (comma-separated)."""
     ERROR_REASON_NOT_APPROVER: _ErrorReason.ValueType  # 103
     """PERMISSION_DENIED. The client may not decide or withdraw this request of approval. Metadata: approval_id."""
+    ERROR_REASON_NOT_INDEPENDENT: _ErrorReason.ValueType  # 104
+    """PERMISSION_DENIED. The client is not independent of what it would close or review. Metadata: model."""
     ERROR_REASON_MODEL_NOT_ALLOWED: _ErrorReason.ValueType  # 102
     """PERMISSION_DENIED. The client may access some models only. Metadata: models (comma-separated name prefixes)."""
 
@@ -176,6 +182,8 @@ ERROR_REASON_AB_TEST_NOT_FOUND: ErrorReason.ValueType  # 19
 """NOT_FOUND. Metadata: test."""
 ERROR_REASON_APPROVAL_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND. Metadata: approval_id."""
+ERROR_REASON_FINDING_NOT_FOUND: ErrorReason.ValueType  # 21
+"""NOT_FOUND. Metadata: finding_id."""
 ERROR_REASON_MODEL_EXISTS: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS. Metadata: model."""
 ERROR_REASON_SCHEDULE_EXISTS: ErrorReason.ValueType  # 31
@@ -232,6 +240,8 @@ ERROR_REASON_APPROVAL_CLOSED: ErrorReason.ValueType  # 63
 """FAILED_PRECONDITION. The request of approval can no longer be decided. Metadata: approval_id, state."""
 ERROR_REASON_APPROVAL_NOT_NEEDED: ErrorReason.ValueType  # 64
 """FAILED_PRECONDITION. The promotion policy lists no function that has to approve. Metadata: model, to."""
+ERROR_REASON_FINDING_CLOSED: ErrorReason.ValueType  # 65
+"""FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61
@@ -258,6 +268,8 @@ ERROR_REASON_ROLE_TOO_LOW: ErrorReason.ValueType  # 101
 """PERMISSION_DENIED. The call requires another role. Metadata: role, needed (comma-separated)."""
 ERROR_REASON_NOT_APPROVER: ErrorReason.ValueType  # 103
 """PERMISSION_DENIED. The client may not decide or withdraw this request of approval. Metadata: approval_id."""
+ERROR_REASON_NOT_INDEPENDENT: ErrorReason.ValueType  # 104
+"""PERMISSION_DENIED. The client is not independent of what it would close or review. Metadata: model."""
 ERROR_REASON_MODEL_NOT_ALLOWED: ErrorReason.ValueType  # 102
 """PERMISSION_DENIED. The client may access some models only. Metadata: models (comma-separated name prefixes)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

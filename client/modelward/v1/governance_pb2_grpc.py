@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GovernanceServiceStub(object):
-    """Approvals of transitions by people.
+    """Approvals of transitions by people, findings, and reviews.
     """
 
     def __init__(self, channel):
@@ -70,10 +70,50 @@ class GovernanceServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.FromString,
                 _registered_method=True)
+        self.OpenFinding = channel.unary_unary(
+                '/modelward.v1.GovernanceService/OpenFinding',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.OpenFindingRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.OpenFindingResponse.FromString,
+                _registered_method=True)
+        self.UpdateFinding = channel.unary_unary(
+                '/modelward.v1.GovernanceService/UpdateFinding',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.UpdateFindingRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.UpdateFindingResponse.FromString,
+                _registered_method=True)
+        self.CloseFinding = channel.unary_unary(
+                '/modelward.v1.GovernanceService/CloseFinding',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.CloseFindingRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.CloseFindingResponse.FromString,
+                _registered_method=True)
+        self.GetFinding = channel.unary_unary(
+                '/modelward.v1.GovernanceService/GetFinding',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.GetFindingRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.GetFindingResponse.FromString,
+                _registered_method=True)
+        self.ListFindings = channel.unary_unary(
+                '/modelward.v1.GovernanceService/ListFindings',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ListFindingsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ListFindingsResponse.FromString,
+                _registered_method=True)
+        self.RecordReview = channel.unary_unary(
+                '/modelward.v1.GovernanceService/RecordReview',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.RecordReviewRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.RecordReviewResponse.FromString,
+                _registered_method=True)
+        self.ListReviews = channel.unary_unary(
+                '/modelward.v1.GovernanceService/ListReviews',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ListReviewsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ListReviewsResponse.FromString,
+                _registered_method=True)
+        self.ListDueReviews = channel.unary_unary(
+                '/modelward.v1.GovernanceService/ListDueReviews',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.FromString,
+                _registered_method=True)
 
 
 class GovernanceServiceServicer(object):
-    """Approvals of transitions by people.
+    """Approvals of transitions by people, findings, and reviews.
     """
 
     def RequestApproval(self, request, context):
@@ -128,6 +168,64 @@ class GovernanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenFinding(self, request, context):
+        """Opens a finding about a model, or about one of its versions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateFinding(self, request, context):
+        """Changes an open finding: by its owner, or by a reviewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseFinding(self, request, context):
+        """Closes a finding with the remedy that was made. The caller must neither own the finding, nor have owned it, nor have
+        registered the version; of a finding about the model, no version of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFinding(self, request, context):
+        """Returns a finding.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFindings(self, request, context):
+        """Lists findings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordReview(self, request, context):
+        """Records a review of a model, or of one of its versions. The caller must not have registered the version; of a review
+        of the model, no version of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReviews(self, request, context):
+        """Lists reviews.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDueReviews(self, request, context):
+        """Lists the models in production whose review is due, with the reasons.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GovernanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +264,46 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     request_deserializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.SerializeToString,
             ),
+            'OpenFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenFinding,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.OpenFindingRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.OpenFindingResponse.SerializeToString,
+            ),
+            'UpdateFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateFinding,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.UpdateFindingRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.UpdateFindingResponse.SerializeToString,
+            ),
+            'CloseFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseFinding,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.CloseFindingRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.CloseFindingResponse.SerializeToString,
+            ),
+            'GetFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFinding,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.GetFindingRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.GetFindingResponse.SerializeToString,
+            ),
+            'ListFindings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFindings,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ListFindingsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ListFindingsResponse.SerializeToString,
+            ),
+            'RecordReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordReview,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.RecordReviewRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.RecordReviewResponse.SerializeToString,
+            ),
+            'ListReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReviews,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ListReviewsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ListReviewsResponse.SerializeToString,
+            ),
+            'ListDueReviews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDueReviews,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'modelward.v1.GovernanceService', rpc_method_handlers)
@@ -175,7 +313,7 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GovernanceService(object):
-    """Approvals of transitions by people.
+    """Approvals of transitions by people, findings, and reviews.
     """
 
     @staticmethod
@@ -357,6 +495,222 @@ class GovernanceService(object):
             '/modelward.v1.GovernanceService/ExportEvidence',
             modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.SerializeToString,
             modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/OpenFinding',
+            modelward_dot_v1_dot_governance__pb2.OpenFindingRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.OpenFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/UpdateFinding',
+            modelward_dot_v1_dot_governance__pb2.UpdateFindingRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.UpdateFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/CloseFinding',
+            modelward_dot_v1_dot_governance__pb2.CloseFindingRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.CloseFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/GetFinding',
+            modelward_dot_v1_dot_governance__pb2.GetFindingRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.GetFindingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFindings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ListFindings',
+            modelward_dot_v1_dot_governance__pb2.ListFindingsRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ListFindingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/RecordReview',
+            modelward_dot_v1_dot_governance__pb2.RecordReviewRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.RecordReviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ListReviews',
+            modelward_dot_v1_dot_governance__pb2.ListReviewsRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ListReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDueReviews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ListDueReviews',
+            modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.FromString,
             options,
             channel_credentials,
             insecure,

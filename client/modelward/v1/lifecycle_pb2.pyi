@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from modelward.v1 import common_pb2 as _common_pb2
+from modelward.v1 import findings_pb2 as _findings_pb2
 from modelward.v1 import inventory_pb2 as _inventory_pb2
 import builtins as _builtins
 import sys
@@ -152,6 +153,8 @@ class _ModelEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     """`job`; only sent to who names it."""
     MODEL_EVENT_KIND_APPROVAL: _ModelEventKind.ValueType  # 12
     """`approval`; only sent to who names it."""
+    MODEL_EVENT_KIND_FINDING: _ModelEventKind.ValueType  # 13
+    """`finding`; only sent to who names it."""
 
 class ModelEventKind(_ModelEventKind, metaclass=_ModelEventKindEnumTypeWrapper):
     """Kind of event: the field of ModelEvent that is set."""
@@ -182,6 +185,8 @@ MODEL_EVENT_KIND_JOB: ModelEventKind.ValueType  # 11
 """`job`; only sent to who names it."""
 MODEL_EVENT_KIND_APPROVAL: ModelEventKind.ValueType  # 12
 """`approval`; only sent to who names it."""
+MODEL_EVENT_KIND_FINDING: ModelEventKind.ValueType  # 13
+"""`finding`; only sent to who names it."""
 Global___ModelEventKind: _TypeAlias = ModelEventKind  # noqa: Y015
 
 class _ApprovalState:
@@ -2872,6 +2877,7 @@ class ModelEvent(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its sequence number in the server's order of all changes."""
@@ -2934,6 +2940,10 @@ class ModelEvent(_message.Message):
     def approval(self) -> Global___Approval:
         """A request of approval was made, decided, withdrawn or used. Only sent to who names the kind."""
 
+    @_builtins.property
+    def finding(self) -> _findings_pb2.Finding:
+        """A finding was opened, changed or closed. Only sent to who names the kind."""
+
     def __init__(
         self,
         *,
@@ -2952,13 +2962,14 @@ class ModelEvent(_message.Message):
         engine: Global___EngineStatus | None = ...,
         job: Global___JobChange | None = ...,
         approval: Global___Approval | None = ...,
+        finding: _findings_pb2.Finding | None = ...,
         resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job", "approval"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job", "approval", "finding"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -4479,6 +4490,9 @@ class PromotionPolicy(_message.Message):
     MIN_TRACK_RECORD_FIELD_NUMBER: _builtins.int
     FORBIDDEN_LEAKS_FIELD_NUMBER: _builtins.int
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
+    BLOCKING_SEVERITY_FIELD_NUMBER: _builtins.int
+    REVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_PRODUCTION_CHANGES_FIELD_NUMBER: _builtins.int
     MIN_COVERAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
@@ -4502,6 +4516,10 @@ class PromotionPolicy(_message.Message):
     """The confidence with which its returns must show a Sharpe ratio above 0, by as many rows as that takes; from the same
     returns. Absent: no condition.
     """
+    blocking_severity: _findings_pb2.FindingSeverity.ValueType
+    """No open finding about the model or the version may have this severity or a higher one. Unspecified: no condition."""
+    max_production_changes: _builtins.int
+    """Number of versions that may enter production between two reviews. Absent: each makes a review due."""
     min_coverage: _builtins.float
     """The lowest share of the rows with a label that it answered in its newest comparison. Absent: no condition."""
     @_builtins.property
@@ -4534,6 +4552,10 @@ class PromotionPolicy(_message.Message):
     def required_approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredApproval]:
         """The functions that must approve a transition, by the model's tier. Empty: none."""
 
+    @_builtins.property
+    def review_interval(self) -> _duration_pb2.Duration:
+        """The longest time between two reviews. Absent: 365 days."""
+
     def __init__(
         self,
         *,
@@ -4552,14 +4574,19 @@ class PromotionPolicy(_message.Message):
         min_track_record: _builtins.float | None = ...,
         forbidden_leaks: _abc.Iterable[_common_pb2.LeakKind.ValueType] | None = ...,
         required_approvals: _abc.Iterable[Global___RequiredApproval] | None = ...,
+        blocking_severity: _findings_pb2.FindingSeverity.ValueType = ...,
+        review_interval: _duration_pb2.Duration | None = ...,
+        max_production_changes: _builtins.int | None = ...,
         min_coverage: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_max_production_changes", b"_max_production_changes", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "max_production_changes", b"max_production_changes", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "review_interval", b"review_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_max_production_changes", b"_max_production_changes", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "blocking_severity", b"blocking_severity", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "max_production_changes", b"max_production_changes", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags", "review_interval", b"review_interval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_pbo: _TypeAlias = _typing.Literal["max_pbo"]  # noqa: Y015
     _WhichOneofArgType__max_pbo: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo"]  # noqa: Y015
+    _WhichOneofReturnType__max_production_changes: _TypeAlias = _typing.Literal["max_production_changes"]  # noqa: Y015
+    _WhichOneofArgType__max_production_changes: _TypeAlias = _typing.Literal["_max_production_changes", b"_max_production_changes"]  # noqa: Y015
     _WhichOneofReturnType__min_coverage: _TypeAlias = _typing.Literal["min_coverage"]  # noqa: Y015
     _WhichOneofArgType__min_coverage: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage"]  # noqa: Y015
     _WhichOneofReturnType__min_deflated_sharpe: _TypeAlias = _typing.Literal["min_deflated_sharpe"]  # noqa: Y015
@@ -4568,6 +4595,8 @@ class PromotionPolicy(_message.Message):
     _WhichOneofArgType__min_track_record: _TypeAlias = _typing.Literal["_min_track_record", b"_min_track_record"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_pbo) -> _WhichOneofReturnType__max_pbo | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_production_changes) -> _WhichOneofReturnType__max_production_changes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_coverage) -> _WhichOneofReturnType__min_coverage | None: ...
     @_typing.overload

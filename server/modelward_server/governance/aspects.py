@@ -16,8 +16,10 @@ from modelward.retraining import JobState
 from modelward_server.abtest.repository import get_ab_test
 from modelward_server.drift.policies import get_drift_policy
 from modelward_server.lifecycle.approvals import to_approval
+from modelward_server.lifecycle.findings import to_finding
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import to_model, to_version
+from modelward_server.lifecycle.reviews import to_review
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.retraining.repository import to_job, to_schedule
 from modelward_server.security.grants import to_record
@@ -25,7 +27,9 @@ from modelward_server.storage.ab_tables import AbTestRow
 from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.audit import Kind, to_json
 from modelward_server.storage.drift_tables import DriftPolicyRow
+from modelward_server.storage.finding_tables import FindingRow
 from modelward_server.storage.retraining_tables import JobRow, RetrainingPolicyRow, ScheduleRow
+from modelward_server.storage.review_tables import ReviewRow
 from modelward_server.storage.security_tables import GrantRow
 from modelward_server.storage.tables import AuditRow, ModelRow, PolicyRow, VersionRow
 
@@ -256,6 +260,20 @@ ASPECTS = (
         _named("approval_id"),
         lambda row: row.approval_id,
         lambda _, row: to_json(to_approval(row)),
+    ),
+    Aspect(
+        FindingRow,
+        {Kind.FINDING: _all_fields},
+        _named("finding_id"),
+        lambda row: row.finding_id,
+        lambda _, row: to_json(to_finding(row)),
+    ),
+    Aspect(
+        ReviewRow,
+        {Kind.REVIEW: _all_fields},
+        _named("review_id"),
+        lambda row: row.review_id,
+        lambda _, row: to_json(to_review(row)),
     ),
     Aspect(
         GrantRow,

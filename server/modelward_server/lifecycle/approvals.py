@@ -4,7 +4,6 @@ A request is for one version and one stage, and can be used by one transition. I
 lists when it is made; the gates compare them with those of the policy when the transition is made.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import uuid4
@@ -26,16 +25,14 @@ from modelward.governance import Approval, ApprovalDecision, ApprovalState
 from modelward.lifecycle import Page, PromotionPolicy, Stage, Transition, VersionRef
 from modelward_server import identity
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.evidence import check_evidence
 from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import check_etag, model_row, version_row
 from modelward_server.storage import audit
-from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.audit import Kind
-from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.storage.documents import APPROVAL
-from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.paging import Key, fetch_page
 
 OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
@@ -70,7 +67,7 @@ def request_approval(session: Session, wanted: Approval, actor: ActorContext) ->
     if (other := open_approval(session, wanted.version, wanted.to, actor.at)) is not None:
         message = f"{other.approval_id} for {wanted.version} to {wanted.to} is {other.state}; withdraw it first"
         raise ApprovalExists(message, approval_id=other.approval_id)
-    _check_evidence(session, version.model, wanted.evidence)
+    check_evidence(session, version.model, wanted.evidence)
     approval = replace(
         wanted,
         approval_id=f"approval-{uuid4().hex[:16]}",
@@ -286,26 +283,3 @@ def _not_approver(approval: Approval, why: str) -> NotApprover:
 def _closed(approval: Approval) -> ApprovalClosed:
     message = f"{approval.approval_id} is {approval.state}; request another approval"
     return ApprovalClosed(message, approval_id=approval.approval_id, state=approval.state)
-
-
-def _check_evidence(session: Session, model: str, evidence: Sequence[str]) -> None:
-    """Validate that everything on which a request is based exists.
-
-    Raises:
-        InvalidField: something does not, or is of another model.
-    """
-    for number, name in enumerate(evidence):
-        if not _is_evidence(session, model, name):
-            fix = f"{name!r} is no comparison, drift report or A/B test of {model}"
-            raise InvalidField(FieldViolation(f"evidence[{number}]", fix))
-
-
-def _is_evidence(session: Session, model: str, name: str) -> bool:
-    compared = select(ComparedModelRow.model).join(ComparisonRow, ComparisonRow.sequence == ComparedModelRow.sequence)
-    tested = select(AbTestModelRow.model).join(AbTestRow, AbTestRow.sequence == AbTestModelRow.sequence)
-    found = (
-        compared.where(ComparisonRow.comparison_id == name, ComparedModelRow.model == model),
-        tested.where(AbTestRow.test == name, AbTestModelRow.model == model),
-        select(DriftReportRow.model).where(DriftReportRow.report_id == name, DriftReportRow.model == model),
-    )
-    return any(session.scalar(one.limit(1)) is not None for one in found)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelward.findings import Finding
 from modelward.governance import Approval
 from modelward.lifecycle import (
     DriftAlarm,
@@ -40,6 +41,7 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.PERFORMANCE_ALARM: (EventKind.PERFORMANCE_ALARM, PerformanceAlarm),
     Kind.JOB: (EventKind.JOB, JobChange),
     Kind.APPROVAL: (EventKind.APPROVAL, Approval),
+    Kind.FINDING: (EventKind.FINDING, Finding),
 }
 """The event and the payload type of each kind of audit record; other kinds are not sent to watchers."""
 

@@ -23,6 +23,8 @@ from modelward_server.lifecycle.approvals import open_approval, required_functio
 from modelward_server.lifecycle.backtest_gates import needs_returns
 from modelward_server.lifecycle.comparison_gates import asks_for_comparison
 from modelward_server.lifecycle.deletion import check_not_deleted
+from modelward_server.lifecycle.finding_gates import finding_gate
+from modelward_server.lifecycle.findings import blocking_findings
 from modelward_server.lifecycle.gates import Evidence, GateInputs, evaluate
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.policies import get_policy
@@ -204,7 +206,12 @@ def _production_gates(
         inputs = replace(inputs, returns=_require(evidence).returns(session, _ref(row)))
     if asks_for_comparison(policy):
         inputs = replace(inputs, comparison=_require(evidence).comparison(session, _ref(row)))
-    return evaluate(policy, inputs)
+    return (*evaluate(policy, inputs), *_finding_gates(session, row, policy))
+
+
+def _finding_gates(session: Session, row: VersionRow, policy: PromotionPolicy) -> tuple[GateResult, ...]:
+    blocking = policy.blocking_severity
+    return () if blocking is None else (finding_gate(blocking, blocking_findings(session, _ref(row), blocking)),)
 
 
 def _require(evidence: Evidence | None) -> Evidence:

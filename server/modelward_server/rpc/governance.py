@@ -10,11 +10,13 @@ from modelward.v1 import governance_pb2 as pb
 from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
 from modelward_server.rpc.evidence import EvidenceServicer
+from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
+from modelward_server.rpc.reviews import ReviewServicer
 
 
-class GovernanceServicer(EvidenceServicer):
+class GovernanceServicer(FindingServicer, ReviewServicer, EvidenceServicer):
     """Serves `modelward.v1.GovernanceService`."""
 
     def __init__(self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport) -> None:

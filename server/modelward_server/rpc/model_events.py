@@ -23,7 +23,9 @@ from modelward_server.storage.unit_of_work import UnitOfWork
 
 BATCH_SIZE = 500
 MAX_MESSAGE_BYTES = 1 << 20
-USUAL = frozenset(EventKind) - {EventKind.ENGINE, EventKind.JOB, EventKind.APPROVAL}
+ON_REQUEST = frozenset({EventKind.ENGINE, EventKind.JOB, EventKind.APPROVAL, EventKind.FINDING})
+"""What only who names it receives."""
+USUAL = frozenset(EventKind) - ON_REQUEST
 """What who names no kinds receives: those that there were before kinds could be named."""
 MAX_SHARED_BATCHES = 64
 """Maximum number of batches kept as messages: watchers of the same models request them at the same time."""

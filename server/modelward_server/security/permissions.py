@@ -126,6 +126,14 @@ RULES = {
         "WithdrawApproval": SUBMIT,
         "GetApproval": READ,
         "ListApprovals": LISTED,
+        "OpenFinding": REVIEW,
+        "UpdateFinding": READ,  # Its owner or a reviewer.
+        "CloseFinding": REVIEW,
+        "GetFinding": READ,
+        "ListFindings": LISTED,
+        "RecordReview": REVIEW,
+        "ListReviews": LISTED,
+        "ListDueReviews": LISTED,
         "GetLogHead": NO_MODEL,  # A hash, which shows nothing of the records.
         "ExportEvidence": Rule(Permission.READ, Reach.WHOLE),
     },

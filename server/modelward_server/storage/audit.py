@@ -73,6 +73,8 @@ class Kind(StrEnum):
     INVENTORY = "inventory"
     LINEAGE = "lineage"
     APPROVAL = "approval"
+    FINDING = "finding"
+    REVIEW = "review"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:

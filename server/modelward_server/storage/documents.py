@@ -10,13 +10,23 @@ from modelward.shared.convert import (
     abtest,
     backtest,
     comparison,
+    findings,
     governance,
     inventory,
     lifecycle,
     retraining,
+    reviews,
     schedules,
 )
-from modelward.v1 import common_pb2, comparison_pb2, inventory_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1 import (
+    common_pb2,
+    comparison_pb2,
+    findings_pb2,
+    inventory_pb2,
+    lifecycle_pb2,
+    retraining_pb2,
+    reviews_pb2,
+)
 
 Value = TypeVar("Value")
 M = TypeVar("M", bound=Message)
@@ -48,6 +58,8 @@ TRAINING_WINDOW = Document(lifecycle_pb2.TrainingWindow, lifecycle.training_to_p
 INVENTORY = Document(inventory_pb2.Inventory, inventory.inventory_to_proto, inventory.inventory_from_proto)
 LINEAGE = Document(inventory_pb2.Lineage, inventory.lineage_to_proto, inventory.lineage_from_proto)
 APPROVAL = Document(lifecycle_pb2.Approval, governance.approval_to_proto, governance.approval_from_proto)
+FINDING = Document(findings_pb2.Finding, findings.finding_to_proto, findings.finding_from_proto)
+REVIEW = Document(reviews_pb2.Review, reviews.review_to_proto, reviews.review_from_proto)
 AB_TEST = Document(comparison_pb2.AbTest, abtest.ab_test_to_proto, abtest.ab_test_from_proto)
 RETRAINING_POLICY = Document(
     retraining_pb2.RetrainingPolicy, retraining.retraining_policy_to_proto, retraining.retraining_policy_from_proto

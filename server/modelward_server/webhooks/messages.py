@@ -18,6 +18,8 @@ TYPES = {
     Kind.DRIFT_ALARM: "alarm.drift",
     Kind.PERFORMANCE_ALARM: "alarm.performance",
     Kind.APPROVAL: "approval",
+    Kind.FINDING: "finding",
+    Kind.REVIEW: "review",
     Kind.JOB: "job",
     Kind.TRANSITION: "transition",
 }

@@ -10,7 +10,15 @@ from modelward.lifecycle import (
     RequiredApproval,
     Stage,
 )
-from modelward.shared.convert.common import stage_from_proto, stage_to_proto, time_from_proto, time_to_proto
+from modelward.shared.convert.common import (
+    span_from_proto,
+    span_to_proto,
+    stage_from_proto,
+    stage_to_proto,
+    time_from_proto,
+    time_to_proto,
+)
+from modelward.shared.convert.findings import severity_from_proto, severity_to_proto
 from modelward.shared.convert.leaks import LEAKS, leak_kind_from_proto
 from modelward.shared.convert.lifecycle import metric_range_from_proto, metric_range_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
@@ -61,6 +69,9 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         min_coverage=policy.min_coverage,
         forbidden_leaks=(LEAKS.get(kind, LEAK_KIND_UNSPECIFIED) for kind in policy.forbidden_leaks),
         required_approvals=map(required_approval_to_proto, policy.required_approvals),
+        blocking_severity=severity_to_proto(policy.blocking_severity),
+        review_interval=span_to_proto(policy.review_interval),
+        max_production_changes=policy.max_production_changes,
         etag=policy.etag,
     )
 
@@ -82,6 +93,9 @@ def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
         forbidden_leaks=tuple(kind for one in message.forbidden_leaks if (kind := leak_kind_from_proto(one))),
         min_coverage=message.min_coverage if message.HasField("min_coverage") else None,
         required_approvals=tuple(map(required_approval_from_proto, message.required_approvals)),
+        blocking_severity=severity_from_proto(message.blocking_severity),
+        review_interval=span_from_proto(message.review_interval) if message.HasField("review_interval") else None,
+        max_production_changes=message.max_production_changes if message.HasField("max_production_changes") else None,
         etag=message.etag,
     )
 
