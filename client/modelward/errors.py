@@ -247,6 +247,10 @@ class ApprovalNotNeeded(FailedPrecondition, reason="APPROVAL_NOT_NEEDED"):
     """The promotion policy lists no function that has to approve the transition."""
 
 
+class ExtraMissing(FailedPrecondition, reason="EXTRA_MISSING"):
+    """The call needs an optional part of the server that is not installed; `metadata["extra"]` names it."""
+
+
 class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):
     """The manifest names content that was not uploaded."""
 

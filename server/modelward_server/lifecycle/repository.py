@@ -25,7 +25,7 @@ from modelward.lifecycle import (
 )
 from modelward.shared.suggestions import nearest
 from modelward.signature import Signature
-from modelward_server.storage.documents import BACKTEST, FOLD, TRAINING_WINDOW
+from modelward_server.storage.documents import BACKTEST, FOLD, MODEL_SIGNATURE, TRAINING_WINDOW
 from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import MirrorRequestRow, ModelRow, TransitionRow, VersionRow
 
@@ -186,6 +186,7 @@ def to_version(row: VersionRow) -> ModelVersion:
         overfitting=_overfitting(row),
         folds=FOLD.load_all(row.folds or ()),
         training_window=TRAINING_WINDOW.load(row.training_window) if row.training_window else None,
+        model_signature=MODEL_SIGNATURE.load(row.model_signature) if row.model_signature else None,
     )
 
 

@@ -37,6 +37,7 @@ from modelward_server.rpc.heartbeats import with_heartbeats
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
 from modelward_server.rpc.requests import optional_time
+from modelward_server.security.trusted_signers import TrustedSigners
 from modelward_server.storage.arrow_tables import PresentColumns
 from modelward_server.storage.sources import Sources
 
@@ -48,8 +49,14 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
     def __init__(
-        self, unit_of_work: RequestUnitOfWork, sources: Sources, service: ComparisonService, trials: TrialTask
+        self,
+        unit_of_work: RequestUnitOfWork,
+        sources: Sources,
+        service: ComparisonService,
+        trials: TrialTask,
+        signers: TrustedSigners,
     ) -> None:
+        self._signers = signers
         self._trials = trials
         self._unit_of_work = unit_of_work
         self._sources = sources

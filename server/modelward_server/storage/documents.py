@@ -36,6 +36,9 @@ COMPARISON = Document(comparison_pb2.Comparison, comparison.comparison_to_proto,
 BACKTEST = Document(common_pb2.Backtest, backtest.backtest_to_proto, backtest.backtest_from_proto)
 FOLD = Document(common_pb2.ValidationFold, backtest.fold_to_proto, backtest.fold_from_proto)
 TRAINING_WINDOW = Document(lifecycle_pb2.TrainingWindow, lifecycle.training_to_proto, lifecycle.training_from_proto)
+MODEL_SIGNATURE = Document(
+    lifecycle_pb2.ModelSignature, lifecycle.model_signature_to_proto, lifecycle.model_signature_from_proto
+)
 APPROVAL = Document(lifecycle_pb2.Approval, governance.approval_to_proto, governance.approval_from_proto)
 AB_TEST = Document(comparison_pb2.AbTest, abtest.ab_test_to_proto, abtest.ab_test_from_proto)
 RETRAINING_POLICY = Document(

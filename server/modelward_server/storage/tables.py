@@ -104,6 +104,7 @@ class VersionRow(Base):
     backtest: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     folds: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     training_window: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    model_signature: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     framework: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str]

@@ -12,6 +12,7 @@ from modelward.lifecycle import (
     MetricRange,
     Model,
     ModelFormat,
+    ModelSignature,
     ModelVersion,
     RollbackResult,
     Stage,
@@ -111,6 +112,28 @@ def training_from_proto(message: pb.TrainingWindow) -> TrainingWindow:
     return TrainingWindow(message.first, message.last, span_from_proto(message.horizon))
 
 
+def model_signature_to_proto(signature: ModelSignature) -> pb.ModelSignature:
+    return pb.ModelSignature(
+        fingerprint=signature.fingerprint,
+        trusted_fingerprint=signature.trusted_fingerprint,
+        signer=signature.signer,
+        verified_at=time_to_proto(signature.verified_at),
+        bundle_sha256=signature.bundle_sha256,
+        unsigned_files=signature.unsigned_files,
+    )
+
+
+def model_signature_from_proto(message: pb.ModelSignature) -> ModelSignature:
+    return ModelSignature(
+        fingerprint=message.fingerprint,
+        trusted_fingerprint=message.trusted_fingerprint,
+        signer=message.signer,
+        verified_at=time_from_proto(message.verified_at),
+        bundle_sha256=message.bundle_sha256,
+        unsigned_files=tuple(message.unsigned_files),
+    )
+
+
 def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
     return pb.ModelVersion(
         model=version.model,
@@ -140,6 +163,7 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         overfitting=overfitting_to_proto(version.overfitting),
         folds=map(fold_to_proto, version.folds),
         training_window=training_to_proto(version.training_window) if version.training_window else None,
+        model_signature=model_signature_to_proto(version.model_signature) if version.model_signature else None,
     )
 
 
@@ -170,6 +194,9 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         overfitting=overfitting_from_proto(message.overfitting) if message.HasField("overfitting") else None,
         folds=tuple(map(fold_from_proto, message.folds)),
         training_window=training_from_proto(message.training_window) if message.HasField("training_window") else None,
+        model_signature=model_signature_from_proto(message.model_signature)
+        if message.HasField("model_signature")
+        else None,
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,

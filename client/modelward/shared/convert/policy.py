@@ -61,6 +61,7 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         min_coverage=policy.min_coverage,
         forbidden_leaks=(LEAKS.get(kind, LEAK_KIND_UNSPECIFIED) for kind in policy.forbidden_leaks),
         required_approvals=map(required_approval_to_proto, policy.required_approvals),
+        require_signature=policy.require_signature,
         etag=policy.etag,
     )
 
@@ -82,6 +83,7 @@ def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
         forbidden_leaks=tuple(kind for one in message.forbidden_leaks if (kind := leak_kind_from_proto(one))),
         min_coverage=message.min_coverage if message.HasField("min_coverage") else None,
         required_approvals=tuple(map(required_approval_from_proto, message.required_approvals)),
+        require_signature=message.require_signature,
         etag=message.etag,
     )
 
