@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -17,6 +17,7 @@ from referencing import Registry, Resource
 from modelward.evidence.model_bundle import ModelSignatureError, SigningMethod, parse_bundle
 from modelward.evidence.model_signature import verify_model_signature
 from modelward_server.evidence.model_signatures import sign_files, verify_files
+from tests.support.signing_keys import new_key
 from tests.support.signing_vectors import (
     ASSETS,
     CASES,
@@ -116,14 +117,6 @@ def test_vectors_of_the_specification(vector: Path, tmp_path: Path) -> None:
     else:
         with pytest.raises(ModelSignatureError):
             verify_model_signature(model.bundle, model.keys, files, model.read)
-
-
-def new_key(folder: Path, curve: ec.EllipticCurve) -> tuple[Path, Path]:
-    """Make a private key and its public one."""
-    key, private, public = ec.generate_private_key(curve), folder / "private.pem", folder / "public.pem"
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return private, public
 
 
 @pytest.mark.parametrize("curve", CURVES)

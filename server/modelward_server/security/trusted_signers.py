@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
@@ -93,10 +94,19 @@ def _key(name: str, data: bytes) -> TrustedSigner:
 def _authorities(name: str, data: bytes) -> Iterator[TrustedSigner]:
     """Yield each root certificate of a file, with those that are no roots."""
     certificates = x509.load_pem_x509_certificates(data)
-    roots = [one for one in certificates if one.subject == one.issuer]
+    roots = [one for one in certificates if _is_root(one)]
     if not roots:
         raise ValueError("it has no root certificate, which is one that its own key has signed")
     below = b"".join(one.public_bytes(Encoding.PEM) for one in certificates if one not in roots)
     for root in roots:
         pem = root.public_bytes(Encoding.PEM) + below
         yield TrustedSigner(name, fingerprint_of(root.public_key()), pem, is_authority=True)
+
+
+def _is_root(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate is signed by its own key; that its names are equal would not be enough."""
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (InvalidSignature, TypeError, ValueError):
+        return False
+    return True
