@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec
-from model_signing import hashing, signing
 from sklearn.linear_model import LinearRegression
 from skops import io
 
@@ -21,7 +20,7 @@ from modelward_server.settings import Settings
 from tests.support.clients import as_async
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
-from tests.support.signing_keys import new_key
+from tests.support.signing_keys import new_key, sign
 from tests.support.signing_vectors import ASSETS, CASES
 
 KEYS = ASSETS / "keys"
@@ -48,10 +47,7 @@ class Desk:
         self.server = RunningServer(settings)
 
     def sign(self, bundle: Path, ignored: tuple[str, ...] = ()) -> Path:
-        config = signing.Config().use_elliptic_key_signer(private_key=self.private)
-        config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[*ignored, bundle]))
-        config.sign(self.model, bundle)
-        return bundle
+        return sign(self.model, bundle, self.private, ignored)
 
 
 @pytest.fixture(params=DATABASES)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modelward.evidence.model_bundle import (
     PAYLOAD_TYPE,
@@ -28,10 +28,20 @@ NEVER_SIGNED = (".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_FIL
 """Files and folders that no signature covers: those of Git, and the signature itself."""
 MAX_DIFFERENCES = 10
 """Maximum number of files that a message names."""
-HASHES: Mapping[str, Callable[[], "hashlib._Hash"]] = {"sha256": hashlib.sha256, "blake2b": hashlib.blake2b}
 CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 """The hash that is signed, by the curve of the key."""
 
+
+class Hash(Protocol):
+    """A hash that is being computed."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+NewHash = Callable[[], Hash]
+HASHES: Mapping[str, NewHash] = {"sha256": hashlib.sha256, "blake2b": hashlib.blake2b}
 ReadFile = Callable[[str], Iterable[bytes]]
 """Returns the content of a file, in parts of any size, by its path within the model."""
 
@@ -179,15 +189,13 @@ def _found(manifest: SignedManifest, paths: Iterable[str], read: ReadFile) -> di
     return {name: digest for path in paths for name, digest in _shards(path, read(path), manifest.shard_size, new)}
 
 
-def _digest(hasher: "hashlib._Hash", parts: Iterable[bytes]) -> str:
+def _digest(hasher: "Hash", parts: Iterable[bytes]) -> str:
     for part in parts:
         hasher.update(part)
     return hasher.hexdigest()
 
 
-def _shards(
-    path: str, parts: Iterable[bytes], size: int, new: Callable[[], "hashlib._Hash"]
-) -> Iterator[tuple[str, str]]:
+def _shards(path: str, parts: Iterable[bytes], size: int, new: NewHash) -> Iterator[tuple[str, str]]:
     """Yield the name and the digest of each shard of a file; an empty file has none."""
     start, end, hasher = 0, 0, new()
     for part in parts:
