@@ -32,7 +32,7 @@ URLS: dict[str, Any] = {
 }
 """Settings whose URLs may hold one."""
 NO_SECRETS = {"tls_key", "trusted_signers", "trusted_types", "webhooks_private"}
-"""The path of a file that is secret, those of public keys, names of types, and whether private addresses are allowed."""
+"""Paths of a secret file and of public keys, names of types, and whether private addresses are allowed."""
 
 
 def test_no_secret_of_any_setting_is_shown() -> None:
