@@ -1,8 +1,11 @@
 """Signatures over models: the server's verification by the library beside the client's own, on the same vectors."""
 
+import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,17 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from modelward.evidence.model_bundle import ModelSignatureError, SigningMethod, parse_bundle
+from modelward.evidence.model_bundle import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    ModelSignatureError,
+    SigningMethod,
+    parse_bundle,
+    read_manifest,
+)
 from modelward.evidence.model_signature import verify_model_signature
 from modelward_server.evidence.model_signatures import sign_files, verify_files
+from modelward_server.storage.blobs import BlobStore
 from tests.support.signing_keys import new_key, sign
 from tests.support.signing_vectors import (
     ASSETS,
@@ -208,3 +219,38 @@ def test_other_keys_are_no_trusted_keys(tmp_path: Path) -> None:
     model = model_of(case, tmp_path)
     with pytest.raises(ValueError, match="elliptic curve"):
         verify_model_signature(model.bundle, [pem], model.files, model.read)
+
+
+def test_what_a_killed_server_laid_out_is_removed_after_a_week(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path)
+    old, new = tmp_path / "verifying-old", tmp_path / "verifying-new"
+    for folder in (old, new):
+        (folder / "model").mkdir(parents=True)
+    a_week_ago = time.time() - timedelta(days=8).total_seconds()
+    os.utime(old, (a_week_ago, a_week_ago))
+    blobs.remove_stale()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("size", ["Infinity", "NaN", "1e400", "-1", "0", '"7"', "0.5"])
+def test_shards_without_a_size_are_refused(size: str) -> None:
+    digest = hashlib.sha256(bytes.fromhex("ab")).hexdigest()
+    resources, subject = '[{"name": "a:0:1", "digest": "ab"}]', f'[{{"digest": {{"sha256": "{digest}"}}}}]'
+    predicate = f'{{"resources": {resources}, "serialization": {{"method": "shards", "shard_size": {size}}}}}'
+    types = f'"_type": "{STATEMENT_TYPE}", "predicateType": "{PREDICATE_TYPE}"'
+    with pytest.raises(ModelSignatureError, match="no size of its shards"):
+        read_manifest(f'{{{types}, "subject": {subject}, "predicate": {predicate}}}'.encode())
+
+
+def test_a_refusal_of_a_hostile_hint_can_be_sent(tmp_path: Path) -> None:
+    [case] = [one for one in CASES if one.name == "key-simple"]
+    model = model_of(case, tmp_path)
+    document = json.loads(model.bundle)
+    document["verificationMaterial"]["publicKey"]["hint"] = "\ud800" * 1000
+    for verify in (
+        lambda bundle: verify_files(model.files, bundle, model.signers, tmp_path),
+        lambda bundle: verify_model_signature(bundle, model.keys, model.files, model.read),
+    ):
+        with pytest.raises(ModelSignatureError, match="the key") as refused:
+            verify(json.dumps(document).encode())
+        assert len(str(refused.value).encode()) < 1_000

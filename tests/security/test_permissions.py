@@ -183,6 +183,7 @@ NO_LOCATIONS = {
     "modelward.v1.DownloadArtifactRequest.path": "below the artifact's root",
     "modelward.v1.Replica.address": "where a server listens, told by itself",
     "modelward.v1.ModelVersion.model_file": "one of the version's files, told by the server",
+    "modelward.v1.ModelSignature.unsigned_files": "the version's files, told by the server",
 }
 """Texts that look like locations by their names, and why they are none."""
 

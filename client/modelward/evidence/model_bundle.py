@@ -150,7 +150,8 @@ def _check_root(subject: Any, digests: Mapping[str, str]) -> None:
 def _manifest(serialization: Mapping[str, Any], digests: Mapping[str, str]) -> SignedManifest:
     method, size = serialization.get("method"), serialization.get("shard_size", 0)
     _require(method in {"files", "shards"}, f"hashes by the method {method!r}, which is not known")
-    _require(isinstance(size, int | float) and (method == "files" or size >= 1), "has no size of its shards")
+    whole = isinstance(size, int | float) and float(size).is_integer()  # JSON may have Infinity.
+    _require(whole and (method == "files" or size >= 1), "has no size of its shards")
     ignored = serialization.get("ignore_paths", [])
     _require(isinstance(ignored, list), "has a list of ignored paths that is no list")
     names = tuple(map(str, ignored))

@@ -154,7 +154,7 @@ def _signing_key(bundle: ModelBundle, keys: Sequence["EllipticCurvePublicKey"]) 
     """Return the key that signed a bundle."""
     named = [key for key in keys if bundle.key_hint in {"", key_hint(key)}]
     if not named and bundle.key_hint:
-        raise ModelSignatureError(f"names the key {bundle.key_hint}, which is not trusted")
+        raise ModelSignatureError(f"names the key {bundle.key_hint[:100]!r}, which is not trusted")
     signing = next((key for key in named if _signed(bundle, key)), None)
     if signing is None:
         raise ModelSignatureError("was not signed by a trusted key, or was changed afterwards")

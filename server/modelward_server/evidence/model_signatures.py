@@ -30,9 +30,8 @@ from modelward.evidence.model_bundle import (
 from modelward.evidence.model_signature import is_ignored
 from modelward_server.libraries import load
 from modelward_server.security.trusted_signers import TrustedSigner, fingerprint_of
+from modelward_server.storage.blobs import VERIFYING
 
-FOLDER = "verifying-"
-"""The beginning of the names of the folders, beside the files, in which models are laid out."""
 MODEL = "model"
 """The name of a model's folder there, which messages of the library mention."""
 MISMATCH = "Signature mismatch: "
@@ -122,7 +121,7 @@ def _library(module: str) -> Any:
 @contextmanager
 def _laid_out(files: Mapping[str, Path], folder: Path) -> Iterator[Path]:
     """Show files under their names in a folder for the duration of the block; none is copied."""
-    with TemporaryDirectory(prefix=FOLDER, dir=folder) as place:
+    with TemporaryDirectory(prefix=VERIFYING, dir=folder) as place:
         model = Path(place, MODEL)
         model.mkdir()
         for name, path in files.items():
@@ -153,7 +152,7 @@ def _signer(parsed: ModelBundle, signers: Sequence[TrustedSigner], bundle: Path,
                 reasons.append(f"{signer.name}: {error}")
             else:
                 return signer
-    by = f"the key {parsed.key_hint}" if parsed.key_hint else f"a {parsed.method}"
+    by = f"the key {parsed.key_hint[:100]!r}" if parsed.key_hint else f"a {parsed.method}"
     details = f" ({'; '.join(reasons)})" if reasons else ""
     raise ModelSignatureError(f"is signed by {by}, which no trusted signer confirms{details}")
 
