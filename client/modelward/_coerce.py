@@ -4,6 +4,7 @@ import operator
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, TrainingWindow, VersionRef
@@ -128,3 +129,20 @@ def successor_number(job: Job, successor: AnyVersion | int) -> int:
     if ref.model != job.model:
         raise InvalidField(FieldViolation("successor", f"{ref} is not a version of {job.model}"))
     return ref.version
+
+
+def as_bundle(signature: Path | bytes | None) -> bytes:
+    """Return the bundle of a model's signature, which may be in a file; empty for none.
+
+    Raises:
+        InvalidField: the file cannot be read, or is empty.
+    """
+    if signature is None:
+        return b""
+    try:
+        bundle = signature if isinstance(signature, bytes) else signature.read_bytes()
+    except OSError as error:
+        raise InvalidField(FieldViolation("model_signature", f"{error.filename}: {error.strerror}")) from None
+    if not bundle:
+        raise InvalidField(FieldViolation("model_signature", "is empty; give a bundle, or None"))
+    return bundle

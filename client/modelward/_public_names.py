@@ -104,6 +104,7 @@ DEFINED_IN = {
     "ModelOverview": "modelward.overview",
     "ModelResult": "modelward.comparison",
     "ModelRollout": "modelward.lifecycle",
+    "ModelSignature": "modelward.lifecycle",
     "ModelVersion": "modelward.lifecycle",
     "ModelwardError": "modelward.errors",
     "Observed": "modelward.drift",

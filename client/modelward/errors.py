@@ -263,6 +263,10 @@ class FindingClosed(FailedPrecondition, reason="FINDING_CLOSED"):
     """The finding was closed, and can no longer be changed."""
 
 
+class ExtraMissing(FailedPrecondition, reason="EXTRA_MISSING"):
+    """The call needs an optional part of the server that is not installed; `metadata["extra"]` names it."""
+
+
 class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):
     """The manifest names content that was not uploaded."""
 

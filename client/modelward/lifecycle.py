@@ -184,6 +184,27 @@ class TrainingWindow(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class ModelSignature(Record):
+    """A verified signature over a version's files, by the OpenSSF model signing specification."""
+
+    fingerprint: str
+    """SHA-256 of the key that signed, as SubjectPublicKeyInfo in DER, as hex."""
+    trusted_fingerprint: str
+    """The same of the trusted key: the key itself, or that of the root certificate above its certificate."""
+    signer: str
+    """The name of the file of that key or root certificate."""
+    verified_at: datetime
+    """When it was verified, in UTC."""
+    bundle_sha256: str
+    """SHA-256 of the bundle, as hex."""
+    unsigned_files: tuple[str, ...] = ()
+    """Files of the version that the signature does not cover, sorted, such as `model.sig` itself."""
+
+    def _describe(self) -> str:
+        return f"by {self.signer}, key {self.fingerprint[:16]}"
+
+
+@dataclass(frozen=True, repr=False)
 class ModelVersion(Record):
     """One version of a model: immutable files and their metadata."""
 
@@ -243,6 +264,8 @@ class ModelVersion(Record):
     """Where it comes from, and what is known of it."""
     job_id: str = ""
     """The retraining job that registered it; empty if none did."""
+    model_signature: ModelSignature | None = None
+    """The signature over its files that was verified when it was registered; None if there was none."""
 
     @property
     def ref(self) -> VersionRef:
@@ -413,6 +436,8 @@ class PromotionPolicy(Record):
     """The longest time between two reviews; None means 365 days."""
     max_production_changes: int | None = None
     """Number of versions that may enter production between two reviews; None: each makes a review due."""
+    require_signature: bool = False
+    """Whether it must have a signature over its files by a signer whom the operator trusts now."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 

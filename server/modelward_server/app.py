@@ -84,6 +84,7 @@ from modelward_server.scoring.warming import Warming
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
+from modelward_server.security.trusted_signers import TrustedSigners
 from modelward_server.settings import Settings
 from modelward_server.storage import retention_task
 from modelward_server.storage.blobs import BlobStore
@@ -152,6 +153,8 @@ class App:
         self._health = HealthServicer()
         self.background = Background(self._health.show)
         self.replicas = Replicas(self.ledger)
+        self._signers = TrustedSigners(settings.trusted_signers)
+        self._signers.read()  # A server that could verify nothing must not start.
 
     async def start(self) -> int:
         """Start serving and return the port."""
@@ -283,6 +286,7 @@ class App:
                 self._sources,
                 self._comparisons,
                 self._trials,
+                self._signers,
                 keeps_rows=settings.keeps_rows,
             ),
             self._server,
@@ -301,7 +305,7 @@ class App:
         registry = MlflowRegistry(self._settings.tracking_uri)
         servicer = LifecycleServicer(
             *(self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads),
-            *(self._trials, self._settings, self.replicas.replica_id),
+            *(self._trials, self._settings, self.replicas.replica_id, self._signers),
         )
         add_LifecycleServiceServicer_to_server(servicer, self._server)
 
@@ -318,7 +322,7 @@ class App:
         self.background.start("ticker", Scheduler(self.ledger, self._settings.schedule_seconds, self._wake).run)
         table = partial(stored_table, sources=self._sources, executors=self.executors)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
-        post_training = PostTraining(own, self._comparisons, gather, table, self._trials.wait)
+        post_training = PostTraining(own, self._comparisons, partial(gather, self._signers), table, self._trials.wait)
         self.background.start("follow-ups", post_training.run)
         self._job_waiters = JobWaiters(self._unit_of_work)
         servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._sources, self._job_waiters, post_training)

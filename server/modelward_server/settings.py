@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         default=(),
         description="Comma-separated names of further types that skops files may contain, such as my_package.MyStep.",
     )
+    trusted_signers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated files of public keys or authorities' certificates, in PEM, whose signatures over "
+        "models are trusted, and folders of such files named *.pem.",
+    )
     dask_scheduler: str = Field(
         default="",
         description="Address of a dask scheduler whose workers compare Parquet data, such as tcp://10.0.0.5:8786.",
@@ -297,7 +302,7 @@ class Settings(BaseSettings):
             raise ValueError("leaves no port for each process: they use this one and those after it")
         return port
 
-    @field_validator("allowed_sources", "trusted_types", "webhooks", mode="before")
+    @field_validator("allowed_sources", "trusted_types", "trusted_signers", "webhooks", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

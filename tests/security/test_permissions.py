@@ -186,6 +186,7 @@ NO_LOCATIONS = {
     "modelward.v1.Replica.address": "where a server listens, told by itself",
     "modelward.v1.ModelVersion.model_file": "one of the version's files, told by the server",
     "modelward.v1.TrainingData.uri": "told for the record, and never read",
+    "modelward.v1.ModelSignature.unsigned_files": "the version's files, told by the server",
 }
 """Texts that look like locations by their names, and why they are none."""
 

@@ -32,8 +32,8 @@ URLS: dict[str, Any] = {
     "allowed_sources": (f"s3://ada:{MARK}@bucket/q3", f"https://files.example/?signature={MARK}"),
 }
 """Settings whose URLs may hold one."""
-NO_SECRETS = {"tls_key", "trusted_types", "webhooks_private"}
-"""The path of a file that is secret, names of types, and whether private addresses are allowed."""
+NO_SECRETS = {"tls_key", "trusted_signers", "trusted_types", "webhooks_private"}
+"""Paths of a secret file and of public keys, names of types, and whether private addresses are allowed."""
 
 
 def test_no_secret_of_any_setting_is_shown() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from modelward._async.uploading import AsyncUploading
 from modelward._backtest import INLINE_BYTES, trials_to_proto
-from modelward._coerce import as_names, as_training_window
+from modelward._coerce import as_bundle, as_names, as_training_window
 from modelward._lineage import collected_lineage
 from modelward._reference import ReferenceArguments, checked_reference, inline_reference, save_reference
 from modelward._transfers import MESSAGE_BYTES
@@ -47,6 +48,7 @@ class AsyncRegistering(AsyncUploading):
         time: Any = None,
         group: Any = None,
         signature: Signature | None = None,
+        model_signature: Path | bytes | None = None,
         trials: Any = None,
         folds: Sequence[ValidationFold] = (),
         training_window: tuple[Any, Any] | TrainingWindow | None = None,
@@ -75,6 +77,9 @@ class AsyncRegistering(AsyncUploading):
             group: the group of each row of `reference`, as for `set_reference`.
             signature: the columns that the model takes, what it predicts, and its classes; taken from the object by
                 default, completed by the reference, and found by the server for files.
+            model_signature: the bundle of an OpenSSF model signature over the files of `model`, or its file; the server
+                verifies it, and refuses the version otherwise. By default the file `model.sig` of a folder, if the
+                server trusts any signer.
             trials: the configurations that were tried before this one was chosen: their number, or their returns as a
                 table of shape (periods, configurations) in the order of time, the URI of Parquet files, or a
                 `BacktestTrials`. The version then has `overfitting`, and its Sharpe ratio counts as the best of so
@@ -99,7 +104,8 @@ class AsyncRegistering(AsyncUploading):
             The version, whose files are stored durably.
 
         Raises:
-            InvalidField: the name, a metric, the model or the reference is invalid.
+            InvalidField: the name, a metric, the model or the reference is invalid, or the signature over the files is
+                not verified.
             JobNotHeld: the job's lease has ended.
             JobHasVersion: a version was already registered for the job.
             RequestIdReused: `request_id` was used before with other content.
@@ -124,6 +130,7 @@ class AsyncRegistering(AsyncUploading):
                 params=saved.params if params is None else params,
                 metrics=metrics or {},
                 signature=signature_to_proto(signature or saved.signature),
+                model_signature=as_bundle(model_signature),
                 job_id=job.job_id if job else "",
                 fence=job.fence if job else 0,
                 trials=tried,
@@ -144,6 +151,7 @@ class AsyncRegistering(AsyncUploading):
         tags: Mapping[str, str] | None = None,
         description: str = "",
         signature: Signature | None = None,
+        model_signature: Path | bytes | None = None,
         trials: Any = None,
         folds: Sequence[ValidationFold] = (),
         training_window: tuple[Any, Any] | TrainingWindow | None = None,
@@ -164,6 +172,7 @@ class AsyncRegistering(AsyncUploading):
             tags: free labels, as text.
             description: what distinguishes this version.
             signature: the columns that it takes, what it predicts, and its classes; taken from the object by default.
+            model_signature: the bundle of a signature over the files, as for `register`.
             trials: the configurations that were tried, as for `register`.
             folds: the folds of its cross-validation.
             training_window: the first and the last time of its training data, as for `register`.
@@ -191,6 +200,7 @@ class AsyncRegistering(AsyncUploading):
             tags=tags,
             description=description,
             signature=signature,
+            model_signature=model_signature,
             trials=trials,
             folds=folds,
             training_window=training_window,
@@ -217,6 +227,7 @@ class AsyncRegistering(AsyncUploading):
         time: Any = None,
         group: Any = None,
         signature: Signature | None = None,
+        model_signature: Path | bytes | None = None,
         trials: Any = None,
         folds: Sequence[ValidationFold] = (),
         training_window: tuple[Any, Any] | TrainingWindow | None = None,
@@ -243,6 +254,7 @@ class AsyncRegistering(AsyncUploading):
             time: the time of each row of `reference`, a column's name or values, as for `set_reference`.
             group: the group of each row of `reference`, as for `set_reference`.
             signature: the columns that it takes, what it predicts, and its classes; found by the server by default.
+            model_signature: the bundle of a signature over the files, as for `register`.
             trials: the configurations that were tried, as for `register`.
             folds: the folds of its cross-validation.
             training_window: the first and the last time of its training data, as for `register`.
@@ -273,6 +285,7 @@ class AsyncRegistering(AsyncUploading):
             params=params or {},
             metrics=metrics or {},
             signature=signature_to_proto(signature),
+            model_signature=as_bundle(model_signature),
             job_id=job.job_id if job else "",
             fence=job.fence if job else 0,
             trials=trials_to_proto(trials),

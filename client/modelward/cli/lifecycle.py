@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelward import Inventory, Model, ModelVersion, Trial, TrialResult
+from modelward import Inventory, Model, ModelSignature, ModelVersion, Trial, TrialResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_models_and_versions, complete_versions
 from modelward.cli.inventory import BRIEF, inventory_facts, lineage_facts
@@ -131,6 +131,11 @@ def _folds(version: ModelVersion) -> str:
     return f"{len(version.folds)}: " + ", ".join(texts)
 
 
+def _signed(signature: ModelSignature) -> str:
+    apart = f"; without {', '.join(signature.unsigned_files)}" if signature.unsigned_files else ""
+    return f"by {signature.signer}, key {signature.fingerprint}{apart}"
+
+
 def _show_version(out: Output, version: ModelVersion) -> None:
     gone = version.artifact_deletion
     facts = {
@@ -149,6 +154,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
         "folds": _folds(version),
         "trained on": version.training_window._describe() if version.training_window else "",
         "digest": version.digest,
+        "signed": _signed(version.model_signature) if version.model_signature else "",
         "files deleted": f"by {gone.deleted_by}: {gone.reason}" if gone else "",
         "MLflow run": version.run_id,
         "metrics": version.metrics,
@@ -175,6 +181,12 @@ def _show_version(out: Output, version: ModelVersion) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="DATA",
     help="Its training data, a CSV, Parquet or Arrow file: drift is measured against them.",
+)
+@click.option(
+    "--signature",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The bundle of an OpenSSF signature over its files, which the server verifies; by default its model.sig.",
 )
 @IGNORE
 @TIME
@@ -204,6 +216,7 @@ def register(
     tags: Any,
     description: str,
     reference: Path | None,
+    signature: Path | None,
     ignore: tuple[str, ...],
     time: str | None,
     group: str | None,
@@ -224,6 +237,7 @@ def register(
         ignore=ignore,
         time=time,
         group=group,
+        model_signature=signature,
         trials=read_trials(trials),
         training_window=trained_on,
         horizon=horizon or timedelta(0),

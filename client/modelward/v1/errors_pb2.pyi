@@ -114,6 +114,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The promotion policy lists no function that has to approve. Metadata: model, to."""
     ERROR_REASON_FINDING_CLOSED: _ErrorReason.ValueType  # 65
     """FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
+    ERROR_REASON_EXTRA_MISSING: _ErrorReason.ValueType  # 66
+    """FAILED_PRECONDITION. The call needs an optional part of the server that is not installed. Metadata: extra."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -242,6 +244,8 @@ ERROR_REASON_APPROVAL_NOT_NEEDED: ErrorReason.ValueType  # 64
 """FAILED_PRECONDITION. The promotion policy lists no function that has to approve. Metadata: model, to."""
 ERROR_REASON_FINDING_CLOSED: ErrorReason.ValueType  # 65
 """FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
+ERROR_REASON_EXTRA_MISSING: ErrorReason.ValueType  # 66
+"""FAILED_PRECONDITION. The call needs an optional part of the server that is not installed. Metadata: extra."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61

@@ -604,6 +604,7 @@ class ModelVersion(_message.Message):
     TRAINING_WINDOW_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
+    MODEL_SIGNATURE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -696,6 +697,10 @@ class ModelVersion(_message.Message):
     def lineage(self) -> _inventory_pb2.Lineage:
         """Where it comes from, and what is known of it; absent if nothing was told."""
 
+    @_builtins.property
+    def model_signature(self) -> Global___ModelSignature:
+        """The signature over its files that was verified when it was registered; absent if there was none."""
+
     def __init__(
         self,
         *,
@@ -728,14 +733,61 @@ class ModelVersion(_message.Message):
         training_window: Global___TrainingWindow | None = ...,
         lineage: _inventory_pb2.Lineage | None = ...,
         job_id: _builtins.str = ...,
+        model_signature: Global___ModelSignature | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "lineage", b"lineage", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "lineage", b"lineage", "model_signature", b"model_signature", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "model_signature", b"model_signature", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class ModelSignature(_message.Message):
+    """A verified signature over a version's files, by the OpenSSF model signing specification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    TRUSTED_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    VERIFIED_AT_FIELD_NUMBER: _builtins.int
+    BUNDLE_SHA256_FIELD_NUMBER: _builtins.int
+    UNSIGNED_FILES_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """SHA-256 of the key that signed, as SubjectPublicKeyInfo in DER, as hex."""
+    trusted_fingerprint: _builtins.str
+    """The same of the trusted key, which is the key itself or that of the root certificate above its certificate."""
+    signer: _builtins.str
+    """The name of the file of that key or root certificate."""
+    bundle_sha256: _builtins.str
+    """SHA-256 of the bundle, as hex."""
+    @_builtins.property
+    def verified_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was verified."""
+
+    @_builtins.property
+    def unsigned_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Files of the version that the signature does not cover, sorted, such as "model.sig" itself."""
+
+    def __init__(
+        self,
+        *,
+        fingerprint: _builtins.str = ...,
+        trusted_fingerprint: _builtins.str = ...,
+        signer: _builtins.str = ...,
+        verified_at: _timestamp_pb2.Timestamp | None = ...,
+        bundle_sha256: _builtins.str = ...,
+        unsigned_files: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["verified_at", b"verified_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sha256", b"bundle_sha256", "fingerprint", b"fingerprint", "signer", b"signer", "trusted_fingerprint", b"trusted_fingerprint", "unsigned_files", b"unsigned_files", "verified_at", b"verified_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelSignature: _TypeAlias = ModelSignature  # noqa: Y015
 
 @_typing.final
 class TrainingWindow(_message.Message):
@@ -1526,6 +1578,7 @@ class RegisterModelVersionRequest(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
     TRAINING_WINDOW_FIELD_NUMBER: _builtins.int
+    MODEL_SIGNATURE_FIELD_NUMBER: _builtins.int
     FOLDS_FIELD_NUMBER: _builtins.int
     LINEAGE_FIELD_NUMBER: _builtins.int
     COLLECTED_LINEAGE_FIELD_NUMBER: _builtins.int
@@ -1551,6 +1604,11 @@ class RegisterModelVersionRequest(_message.Message):
     """The fence of the job's lease, as returned by LeaseJob; required with `job_id`."""
     format_name: _builtins.str
     """The name of a storage format that this contract does not list, with MODEL_FORMAT_OTHER."""
+    model_signature: _builtins.bytes
+    """The bundle of a signature over the files, by the OpenSSF model signing specification: JSON in UTF-8. It must be
+    verified by a signer that the operator trusts. Empty: the file "model.sig" is the bundle, if there is one and the
+    operator trusts any signer.
+    """
     @_builtins.property
     def manifest(self) -> Global___ArtifactManifest:
         """The files by digest; their contents were already uploaded."""
@@ -1619,13 +1677,14 @@ class RegisterModelVersionRequest(_message.Message):
         reference: Global___ReferenceData | None = ...,
         trials: _common_pb2.BacktestTrials | None = ...,
         training_window: Global___TrainingWindow | None = ...,
+        model_signature: _builtins.bytes = ...,
         folds: _abc.Iterable[_common_pb2.ValidationFold] | None = ...,
         lineage: _inventory_pb2.Lineage | None = ...,
         collected_lineage: _inventory_pb2.Lineage | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "collected_lineage", b"collected_lineage", "lineage", b"lineage", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "collected_lineage", b"collected_lineage", "description", b"description", "fence", b"fence", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "collected_lineage", b"collected_lineage", "description", b"description", "fence", b"fence", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "model_signature", b"model_signature", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
@@ -4493,6 +4552,7 @@ class PromotionPolicy(_message.Message):
     BLOCKING_SEVERITY_FIELD_NUMBER: _builtins.int
     REVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
     MAX_PRODUCTION_CHANGES_FIELD_NUMBER: _builtins.int
+    REQUIRE_SIGNATURE_FIELD_NUMBER: _builtins.int
     MIN_COVERAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
@@ -4520,6 +4580,8 @@ class PromotionPolicy(_message.Message):
     """No open finding about the model or the version may have this severity or a higher one. Unspecified: no condition."""
     max_production_changes: _builtins.int
     """Number of versions that may enter production between two reviews. Absent: each makes a review due."""
+    require_signature: _builtins.bool
+    """Whether the version must have a signature that was verified by a signer whom the operator trusts now."""
     min_coverage: _builtins.float
     """The lowest share of the rows with a label that it answered in its newest comparison. Absent: no condition."""
     @_builtins.property
@@ -4577,11 +4639,12 @@ class PromotionPolicy(_message.Message):
         blocking_severity: _findings_pb2.FindingSeverity.ValueType = ...,
         review_interval: _duration_pb2.Duration | None = ...,
         max_production_changes: _builtins.int | None = ...,
+        require_signature: _builtins.bool = ...,
         min_coverage: _builtins.float | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_max_production_changes", b"_max_production_changes", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "max_production_changes", b"max_production_changes", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "review_interval", b"review_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_max_production_changes", b"_max_production_changes", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "blocking_severity", b"blocking_severity", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "max_production_changes", b"max_production_changes", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_approvals", b"required_approvals", "required_tags", b"required_tags", "review_interval", b"review_interval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_max_production_changes", b"_max_production_changes", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "blocking_severity", b"blocking_severity", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "max_production_changes", b"max_production_changes", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "require_signature", b"require_signature", "required_approvals", b"required_approvals", "required_tags", b"required_tags", "review_interval", b"review_interval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_pbo: _TypeAlias = _typing.Literal["max_pbo"]  # noqa: Y015
     _WhichOneofArgType__max_pbo: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo"]  # noqa: Y015

@@ -200,8 +200,11 @@ def _explained(error: Exception, settings: Any) -> str | None:
     """Name the setting that prevents the start; None for errors that no setting explains."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from modelward_server.security.trusted_signers import SignerUnusable
+
     if isinstance(error, ModelwardError):
-        return f"{_named('database_url')}: {error.message}"
+        setting = "trusted_signers" if isinstance(error, SignerUnusable) else "database_url"
+        return f"{_named(setting)}: {error.message}"
     if isinstance(error, SQLAlchemyError):
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         return f"{_named('database_url')}: {reason}"

@@ -21,6 +21,7 @@ from modelward_server.lifecycle.gates import EvidenceVerdict
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import production_version
 from modelward_server.lifecycle.versions import get_version
+from modelward_server.security.trusted_signers import TrustedSigners
 from modelward_server.storage.ab_tables import AbTestModelRow
 from modelward_server.storage.comparison_tables import ComparedModelRow
 from modelward_server.storage.prepared import Outdated
@@ -48,6 +49,8 @@ class GatheredEvidence:
     """What the newest comparison says of the test."""
     compared_until: int | None = None
     """The newest comparison of the model when these were read; None: no gate needs them, so they were not."""
+    trusted: frozenset[str] | None = None
+    """The fingerprints of trusted signers; None: no gate needs them, so they were not read."""
 
     def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> EvidenceVerdict | None:
         """Return the verdict, if it is still valid.
@@ -81,21 +84,35 @@ class GatheredEvidence:
         self._check_comparisons(session, candidate)
         return self.tested
 
+    def trusted_signers(self) -> frozenset[str]:
+        """Return the fingerprints of the signers that were trusted just before.
+
+        Raises:
+            Outdated: they were not read.
+        """
+        if self.trusted is None:
+            raise Outdated
+        return self.trusted
+
     def _check_comparisons(self, session: Session, candidate: VersionRef) -> None:
         if candidate != self.candidate or self.compared_until != _newest(session, candidate.model)[1]:
             raise Outdated
 
 
-def gather(session: Session, candidate: VersionRef, known: Reading | None = None) -> GatheredEvidence:
+def gather(
+    signers: TrustedSigners, session: Session, candidate: VersionRef, known: Reading | None = None
+) -> GatheredEvidence:
     """Read the evidence that the gates of the candidate's model require, and nothing else.
 
     Args:
+        signers: whose signatures the operator trusts.
         session: the transaction.
         candidate: the version to be promoted.
         known: a test that was read in this session.
 
     Raises:
         ModelNotFound, VersionNotFound: the candidate does not exist.
+        SignerUnusable: a trusted signer cannot be read.
     """
     policy, production = get_policy(session, candidate.model), production_version(session, candidate.model)
     gathered = GatheredEvidence(candidate)
@@ -107,7 +124,7 @@ def gather(session: Session, candidate: VersionRef, known: Reading | None = None
     if asks_for_comparison(policy) or lacks_returns:
         found = _compared_results(session, candidate)
         gathered = replace(gathered, tested=_tested(found), compared=_returns(found))
-    return gathered
+    return replace(gathered, trusted=signers.fingerprints()) if policy.require_signature else gathered
 
 
 class _EvidenceReader:

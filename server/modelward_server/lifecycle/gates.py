@@ -23,6 +23,7 @@ from modelward.lifecycle import (
 from modelward.shared.figures import beside, metric, score
 from modelward_server.lifecycle.backtest_gates import ReturnsEvidence, backtest_gates
 from modelward_server.lifecycle.comparison_gates import ComparisonEvidence, comparison_gates
+from modelward_server.lifecycle.signature_gate import signature_gate
 from modelward_server.statistics.rounding import differs, size_of
 
 USABLE = "usable"
@@ -72,6 +73,14 @@ class Evidence(Protocol):
         """
         ...
 
+    def trusted_signers(self) -> frozenset[str]:
+        """Return the fingerprints of the signers that the operator trusts now.
+
+        Raises:
+            Outdated: they were not read.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class GateInputs:
@@ -85,6 +94,7 @@ class GateInputs:
     drift_alarm: DriftAlarm | None = None
     returns: ReturnsEvidence | None = None
     comparison: ComparisonEvidence | None = None
+    trusted_signers: frozenset[str] = frozenset()
 
 
 def evaluate(policy: PromotionPolicy, inputs: GateInputs) -> tuple[GateResult, ...]:
@@ -103,6 +113,8 @@ def _results(policy: PromotionPolicy, inputs: GateInputs) -> Iterator[GateResult
         yield _drift(inputs)
     yield from backtest_gates(policy, inputs.candidate, inputs.returns)
     yield from comparison_gates(policy, inputs.candidate, inputs.comparison)
+    if policy.require_signature:
+        yield signature_gate(inputs.candidate, inputs.trusted_signers)
     yield from (_tag(tag, inputs.candidate) for tag in policy.required_tags)
     yield from (_freeze(window, inputs.at) for window in policy.freezes)
     if policy.material:

@@ -206,6 +206,8 @@ def _production_gates(
         inputs = replace(inputs, returns=_require(evidence).returns(session, _ref(row)))
     if asks_for_comparison(policy):
         inputs = replace(inputs, comparison=_require(evidence).comparison(session, _ref(row)))
+    if policy.require_signature:
+        inputs = replace(inputs, trusted_signers=_require(evidence).trusted_signers())
     return (*evaluate(policy, inputs), *_finding_gates(session, row, policy))
 
 

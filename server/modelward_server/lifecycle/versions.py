@@ -16,6 +16,7 @@ from modelward.inventory import Lineage
 from modelward.lifecycle import (
     ArtifactFile,
     ModelFormat,
+    ModelSignature,
     ModelVersion,
     Stage,
     TrainingWindow,
@@ -46,8 +47,9 @@ from modelward_server.lifecycle.trials import trial_of_new
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.blobs import BlobStore
-from modelward_server.storage.documents import BACKTEST, FOLD, TRAINING_WINDOW
+from modelward_server.storage.documents import BACKTEST, FOLD, MODEL_SIGNATURE, TRAINING_WINDOW
 from modelward_server.storage.search_tables import set_version_metrics, set_version_tags
+from modelward_server.storage.signature_tables import ModelSignatureRow
 from modelward_server.storage.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
 INSERT_METRIC = insert(MetricRow)
@@ -88,6 +90,9 @@ class NewVersion:
     lineage: Lineage = field(default_factory=Lineage)
     job_id: str = ""
     """The retraining job that produced it; empty if none did."""
+    model_signature: ModelSignature | None = None
+    bundle: str = ""
+    """The bundle of that signature, JSON."""
 
     @cached_property
     def digest(self) -> str:
@@ -107,8 +112,7 @@ def prepare_registration(blobs: BlobStore, new: NewVersion, *, allow_pickle: boo
         InvalidField: the files cannot be stored in one folder.
         BlobsMissing: the content of a file was not uploaded.
     """
-    check_paths(new.files)
-    _check_uploaded(blobs, new.files)
+    check_files(blobs, new.files)
     assert new.digest
     recognised = _recognised(blobs, new)
     trial = recognised.trial or trial_of_new(recognised.format or ModelFormat.OTHER, allow_pickle)
@@ -128,6 +132,9 @@ def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVer
     row = _new_row(new, model.latest_version, actor)
     set_lineage(row, new.lineage)
     session.add(row)
+    if new.bundle:
+        session.flush()  # The version's row comes first: no relationship tells the order.
+        session.add(ModelSignatureRow(model=row.model, version=row.version, bundle=new.bundle))
     set_version_tags(session, row, row.tags)
     set_version_metrics(session, row, row.metrics)
     _record_metrics(session, row, new.metrics, actor.at)
@@ -137,7 +144,14 @@ def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVer
     return registered
 
 
-def _check_uploaded(blobs: BlobStore, files: Sequence[ArtifactFile]) -> None:
+def check_files(blobs: BlobStore, files: Sequence[ArtifactFile]) -> None:
+    """Check the files of a version to be registered.
+
+    Raises:
+        InvalidField: the files cannot be stored in one folder.
+        BlobsMissing: the content of a file was not uploaded.
+    """
+    check_paths(files)
     for file in files:
         blobs.touch(file.sha256)
     missing = sorted({file.sha256 for file in files if not blobs.has(file.sha256, file.size_bytes)})
@@ -172,6 +186,7 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         folds=FOLD.dump_all(new.folds) or None,
         training_window=TRAINING_WINDOW.dump(new.training_window) if new.training_window else None,
         job_id=new.job_id,
+        model_signature=MODEL_SIGNATURE.dump(new.model_signature) if new.model_signature else None,
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,

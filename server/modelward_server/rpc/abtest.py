@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from modelward.abtest import AbAction
 from modelward.assignment import assign
 from modelward.shared.convert.abtest import (
@@ -27,6 +29,7 @@ from modelward_server.abtest.repository import create_ab_test, get_ab_test, list
 from modelward_server.governance.promotion_evidence import gather
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.security.trusted_signers import TrustedSigners
 
 
 class AbTestServicer(ComparisonServiceServicer):
@@ -34,6 +37,7 @@ class AbTestServicer(ComparisonServiceServicer):
 
     _unit_of_work: RequestUnitOfWork
     _trials: TrialTask
+    _signers: TrustedSigners
 
     async def CreateAbTest(self, request: pb.CreateAbTestRequest, context: Context) -> pb.CreateAbTestResponse:
         return await self._unit_of_work.run_idempotent(
@@ -87,7 +91,7 @@ class AbTestServicer(ComparisonServiceServicer):
         return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
-            lambda session: prepare_conclusion(session, conclusion, gather),
+            lambda session: prepare_conclusion(session, conclusion, partial(gather, self._signers)),
             lambda session, actor, prepared: pb.ConcludeAbTestResponse(
                 ab_test=ab_test_to_proto(conclude_ab_test(session, conclusion, prepared, actor))
             ),

@@ -39,6 +39,7 @@ from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.replay_requests import check_test_set, replay_terms
 from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
 from modelward_server.rpc.requests import optional_time
+from modelward_server.security.trusted_signers import TrustedSigners
 from modelward_server.storage.arrow_tables import PresentColumns
 from modelward_server.storage.sources import Sources
 
@@ -55,10 +56,12 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         sources: Sources,
         service: ComparisonService,
         trials: TrialTask,
+        signers: TrustedSigners,
         *,
         keeps_rows: bool,
     ) -> None:
         self._keeps_rows = keeps_rows
+        self._signers = signers
         self._trials = trials
         self._unit_of_work = unit_of_work
         self._sources = sources

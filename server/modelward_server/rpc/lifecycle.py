@@ -15,6 +15,7 @@ from modelward_server.rpc.stages import StageServicer
 from modelward_server.rpc.system import SystemServicer
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.rpc.watching import WatchServicer
+from modelward_server.security.trusted_signers import TrustedSigners
 from modelward_server.settings import Settings
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
@@ -43,9 +44,11 @@ class LifecycleServicer(
         trials: TrialTask,
         settings: Settings,
         replica_id: str,
+        signers: TrustedSigners,
     ) -> None:
         self._settings = settings
         self._replica_id = replica_id
+        self._signers = signers
         self._trials = trials
         self._uploads = uploads
         self._registry = registry

@@ -22,10 +22,12 @@ from modelward_server.retraining.jobs import note_registered
 from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.backtest_trials import assessed_trials
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.model_signatures import with_signature
 from modelward_server.rpc.registration import copied_files, reference_profile
 from modelward_server.rpc.requests import model_filter, new_version, optional_time, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
 from modelward_server.rpc.upload_streams import Uploads
+from modelward_server.security.trusted_signers import TrustedSigners
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.own_blobs import OwnBlobs
 from modelward_server.storage.sources import Sources
@@ -40,6 +42,7 @@ class RegistryServicer(LifecycleServiceServicer):
     _blobs: BlobStore
     _sources: Sources
     _uploads: Uploads
+    _signers: TrustedSigners
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
         return await self._unit_of_work.run_idempotent(
@@ -130,6 +133,8 @@ class RegistryServicer(LifecycleServiceServicer):
         profile = await reference_profile(request, *source)
         overfitting = await assessed_trials(request, "trials", self._sources, self._unit_of_work.executors)
         new = new_version(request, await copied_files(request, *source), overfitting)
+        sent = (request.model_signature, new, self._blobs, self._signers)
+        new = await self._unit_of_work.executors.files.run(with_signature, *sent)
 
         def register(
             session: Session, actor: ActorContext, prepared: versions.NewVersion

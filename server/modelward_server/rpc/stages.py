@@ -26,6 +26,7 @@ from modelward_server.rpc.answer_cache import AnswerCache
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, stages_of
 from modelward_server.rpc.resolve_cache import Resolver
+from modelward_server.security.trusted_signers import TrustedSigners
 
 
 class StageServicer(LifecycleServiceServicer):
@@ -35,6 +36,7 @@ class StageServicer(LifecycleServiceServicer):
     _answers: AnswerCache
     _trials: TrialTask
     _resolver: Resolver
+    _signers: TrustedSigners
 
     async def TransitionModelVersion(
         self, request: pb.TransitionModelVersionRequest, context: Context
@@ -46,7 +48,7 @@ class StageServicer(LifecycleServiceServicer):
         return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
-            lambda session: gather(session, ref),
+            lambda session: gather(self._signers, session, ref),
             lambda session, actor, evidence: transition_result_to_proto(
                 promotion.transition(session, ref, to, request.reason, request.etag, actor, evidence)
             ),

@@ -30,6 +30,8 @@ from modelward_server.storage.verification import (
 )
 
 SHA256 = re.compile("[0-9a-f]{64}")
+VERIFYING = "verifying-"
+"""The beginning of the names of folders beside the blobs, in which files of a version are laid out to be verified."""
 KEEP_UNFINISHED = timedelta(days=7)
 """How long an incomplete blob is kept for its upload to be resumed."""
 
@@ -150,8 +152,14 @@ class BlobStore:
         return read_verified(self.path(sha256))
 
     def remove_stale(self) -> None:
-        """Remove uploads that were not resumed for `KEEP_UNFINISHED`, and damaged blobs of the same age."""
+        """Remove uploads that were not resumed for `KEEP_UNFINISHED`, and damaged blobs of the same age.
+
+        So are folders in which a server laid out files to verify them, and was killed.
+        """
         oldest = time.time() - KEEP_UNFINISHED.total_seconds()
+        for folder in self._folder.glob(f"{VERIFYING}*"):
+            if _changed_at(folder) < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
         for path in (*self._folder.glob(f"??/*{DAMAGED}"), *self._incoming.iterdir()):
             try:
                 _remove_if_stale(path, oldest)

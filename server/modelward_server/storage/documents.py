@@ -57,6 +57,9 @@ FOLD = Document(common_pb2.ValidationFold, backtest.fold_to_proto, backtest.fold
 TRAINING_WINDOW = Document(lifecycle_pb2.TrainingWindow, lifecycle.training_to_proto, lifecycle.training_from_proto)
 INVENTORY = Document(inventory_pb2.Inventory, inventory.inventory_to_proto, inventory.inventory_from_proto)
 LINEAGE = Document(inventory_pb2.Lineage, inventory.lineage_to_proto, inventory.lineage_from_proto)
+MODEL_SIGNATURE = Document(
+    lifecycle_pb2.ModelSignature, lifecycle.model_signature_to_proto, lifecycle.model_signature_from_proto
+)
 APPROVAL = Document(lifecycle_pb2.Approval, governance.approval_to_proto, governance.approval_from_proto)
 FINDING = Document(findings_pb2.Finding, findings.finding_to_proto, findings.finding_from_proto)
 REVIEW = Document(reviews_pb2.Review, reviews.review_to_proto, reviews.review_from_proto)

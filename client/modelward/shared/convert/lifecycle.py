@@ -13,6 +13,7 @@ from modelward.lifecycle import (
     MetricRange,
     Model,
     ModelFormat,
+    ModelSignature,
     ModelVersion,
     RollbackResult,
     Stage,
@@ -120,6 +121,28 @@ def training_from_proto(message: pb.TrainingWindow) -> TrainingWindow:
     return TrainingWindow(message.first, message.last, span_from_proto(message.horizon))
 
 
+def model_signature_to_proto(signature: ModelSignature) -> pb.ModelSignature:
+    return pb.ModelSignature(
+        fingerprint=signature.fingerprint,
+        trusted_fingerprint=signature.trusted_fingerprint,
+        signer=signature.signer,
+        verified_at=time_to_proto(signature.verified_at),
+        bundle_sha256=signature.bundle_sha256,
+        unsigned_files=signature.unsigned_files,
+    )
+
+
+def model_signature_from_proto(message: pb.ModelSignature) -> ModelSignature:
+    return ModelSignature(
+        fingerprint=message.fingerprint,
+        trusted_fingerprint=message.trusted_fingerprint,
+        signer=message.signer,
+        verified_at=time_from_proto(message.verified_at),
+        bundle_sha256=message.bundle_sha256,
+        unsigned_files=tuple(message.unsigned_files),
+    )
+
+
 def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
     return pb.ModelVersion(
         model=version.model,
@@ -151,6 +174,7 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         training_window=training_to_proto(version.training_window) if version.training_window else None,
         lineage=lineage_to_proto(version.lineage) if version.lineage != Lineage() else None,
         job_id=version.job_id,
+        model_signature=model_signature_to_proto(version.model_signature) if version.model_signature else None,
     )
 
 
@@ -183,6 +207,9 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         training_window=training_from_proto(message.training_window) if message.HasField("training_window") else None,
         lineage=lineage_from_proto(message.lineage),
         job_id=message.job_id,
+        model_signature=model_signature_from_proto(message.model_signature)
+        if message.HasField("model_signature")
+        else None,
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,

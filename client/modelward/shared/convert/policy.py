@@ -72,6 +72,7 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         blocking_severity=severity_to_proto(policy.blocking_severity),
         review_interval=span_to_proto(policy.review_interval),
         max_production_changes=policy.max_production_changes,
+        require_signature=policy.require_signature,
         etag=policy.etag,
     )
 
@@ -96,6 +97,7 @@ def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
         blocking_severity=severity_from_proto(message.blocking_severity),
         review_interval=span_from_proto(message.review_interval) if message.HasField("review_interval") else None,
         max_production_changes=message.max_production_changes if message.HasField("max_production_changes") else None,
+        require_signature=message.require_signature,
         etag=message.etag,
     )
 
