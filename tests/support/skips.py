@@ -11,8 +11,9 @@ LISTED = {
     "tests/sandbox/test_confinement.py::test_an_odd_answer_is_the_failure_of_its_version",
     # It needs PyTorch, which is too large for the usual environment.
     "tests/client/test_onnx_export.py::test_a_module_of_pytorch_predicts_the_same_as_onnx",
-    # These need what a container may not have: Chromium, a disk to mount, a kernel with Landlock, toolchains.
+    # These need what a container may not have: Chromium, SoftHSM, a disk to mount, a kernel with Landlock, toolchains.
     "tests/console/test_browser.py",
+    "tests/evidence/test_pkcs11.py",
     "tests/sandbox/test_confinement.py",
     "tests/sandbox/test_server_killed.py",
     "tests/storage/test_failing_disk.py",
