@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from modelward import Client, errors
+from modelward import Client, PromotionPolicy, errors
 from modelward.evidence.verify import verify_pack
 from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.settings import Settings
@@ -51,11 +51,15 @@ class Signed:
 
     def fill(self) -> None:
         mw = self.client
+        mw.create_model("spx", description="momentum")
+        mw.set_promotion_policy(PromotionPolicy("spx", required_tags=("desk", "region")))
+        mw.set_promotion_policy(PromotionPolicy("spx", disabled_gates=("reason",)))
         for alpha in (1, 2):
             model = LinearRegression().fit(ROWS, alpha * LABEL)
             mw.register("spx", model, reference=ROWS, metrics={"ic": 0.1 * alpha}, tags={"desk": "a"})
             mw.promote(f"spx/{alpha}", to="staging")
             mw.promote(f"spx/{alpha}", to="production", reason="it passed its tests")
+        mw.set_promotion_policy(PromotionPolicy("spx", required_tags=("desk",)))
         mw.compare(["spx/1", "spx/2"], ROWS, LABEL)
         mw.detect_drift("spx/2", ROWS)
         mw.create_model("ndx", description="not in the pack")
@@ -83,11 +87,25 @@ def test_a_pack_has_what_is_on_record_and_verifies(signed: Signed) -> None:
     with zipfile.ZipFile(signed.pack) as opened:
         names = set(opened.namelist())
     own = {name.removeprefix("versions/spx/2/") for name in names}
-    assert {"version.json", "transitions.json", "approvals.json", "records.json", "model-card.html"} <= own
+    assert {
+        "version.json",
+        "transitions.json",
+        "approvals.json",
+        "records.json",
+        "model-card.html",
+        "findings.json",
+        "reviews.json",
+    } <= own
     assert any(name.startswith("comparisons/") and name.endswith(".html") for name in own)
     assert any(name.startswith("drift/") and name.endswith(".json") for name in own)
     assert "files/model.skops" in own
     assert "ndx" not in str(names)
+
+
+def test_the_policy_as_it_stood_at_each_transition_is_in_a_pack(signed: Signed) -> None:
+    then = read(signed.pack, "versions/spx/2/policies.json")
+    assert {str(one["policy"].get("disabled_gates")) for one in then} == {"['reason']"}
+    assert read(signed.pack, "versions/spx/2/policy.json")["required_tags"] == ["desk"]
 
 
 def test_without_a_key_all_but_the_signature_is_verified(signed: Signed) -> None:

@@ -13,14 +13,18 @@ from google.protobuf.message import Message
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import ArtifactFile, ModelVersion, Page, VersionRef
+from modelward.findings import Finding
+from modelward.lifecycle import ArtifactFile, ModelVersion, Page, PromotionPolicy, Transition, VersionRef
+from modelward.reviews import Review
 from modelward.shared.convert.abtest import ab_result_to_proto, ab_test_to_proto
 from modelward.shared.convert.comparison import comparison_to_proto
 from modelward.shared.convert.drift import report_to_proto
 from modelward.shared.convert.events import period_to_proto
+from modelward.shared.convert.findings import finding_to_proto
 from modelward.shared.convert.governance import approval_to_proto
 from modelward.shared.convert.lifecycle import model_to_proto, transition_to_proto, version_to_proto
 from modelward.shared.convert.policy import audit_record_to_proto, policy_to_proto
+from modelward.shared.convert.reviews import review_to_proto
 from modelward_server.abtest.outcomes import get_ab_result
 from modelward_server.abtest.repository import list_ab_tests
 from modelward_server.comparison.repository import list_comparisons
@@ -30,12 +34,14 @@ from modelward_server.evidence.bom import bill_of_materials
 from modelward_server.evidence.log_tree import LogTree
 from modelward_server.lifecycle.approvals import list_approvals
 from modelward_server.lifecycle.engine_periods import list_periods
+from modelward_server.lifecycle.findings import FindingFilter, list_findings
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import model_row, to_model
+from modelward_server.lifecycle.reviews import list_reviews
 from modelward_server.lifecycle.transition_queries import list_transitions
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.reports.model_card.page import draw_page as draw_card
-from modelward_server.storage.audit import to_record
+from modelward_server.storage.audit import Kind, payload_of, to_record
 from modelward_server.storage.tables import AuditRow
 
 if TYPE_CHECKING:
@@ -86,6 +92,9 @@ def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Exten
     yield "transitions.json", messages_json(map(transition_to_proto, transitions))
     yield "approvals.json", messages_json(map(approval_to_proto, approvals))
     yield "policy.json", message_json(policy_to_proto(get_policy(session, ref.model)))
+    yield "policies.json", to_json_bytes(list(_policies(session, transitions)))
+    yield "findings.json", messages_json(map(finding_to_proto, _findings(session, ref, at)))
+    yield "reviews.json", messages_json(map(review_to_proto, _reviews(session, ref, at)))
     yield "engines.json", messages_json(map(period_to_proto, periods))
     yield "records.json", to_json_bytes(list(_records(session, tree, ref, extent)))
     yield from _studies(session, version, at)
@@ -114,6 +123,33 @@ def _studies(session: Session, version: ModelVersion, at: datetime) -> Iterator[
     for report in _reports(session, ref, at):
         yield f"drift/{report.report_id}.json", message_json(report_to_proto(report))
         yield f"drift/{report.report_id}.html", draw_drift(report, scores_until(session, report))
+
+
+def _policies(session: Session, transitions: Iterable[Transition]) -> Iterator[dict[str, Any]]:
+    """Yield the promotion policy as it stood at each transition, where one was set."""
+    for one in transitions:
+        rows = select(AuditRow).where(
+            AuditRow.model == one.version.model, AuditRow.kind == Kind.POLICY, AuditRow.sequence < one.sequence
+        )
+        row = session.scalar(rows.order_by(AuditRow.sequence.desc()).limit(1))
+        if row is not None:
+            policy = policy_to_proto(payload_of(row, PromotionPolicy))
+            yield {"transition": one.sequence, "record": row.sequence, "policy": as_json(policy)}
+
+
+def _findings(session: Session, ref: VersionRef, at: datetime) -> Iterator[Finding]:
+    """Yield the findings about a version and about its model as a whole."""
+    of_model = FindingFilter(model=ref.model)
+    for finding in _all(lambda token: list_findings(session, of_model, PAGE, token, at)):
+        if finding.version in {0, ref.version} and finding.opened_at <= at:
+            yield finding
+
+
+def _reviews(session: Session, ref: VersionRef, at: datetime) -> Iterator[Review]:
+    """Yield the reviews of a version and of its model as a whole."""
+    for review in _all(lambda token: list_reviews(session, VersionRef(ref.model, 0), PAGE, token)):
+        if review.version in {0, ref.version} and review.reviewed_at <= at:
+            yield review
 
 
 def _reports(session: Session, ref: VersionRef, at: datetime) -> Iterator[DriftReport]:
