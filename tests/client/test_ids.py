@@ -203,7 +203,11 @@ async def test_comparison_refuses_what_cannot_be_joined(client: AsyncClient, ver
         await client.compare([], None, Y, ids=holes, predictions=answers(versions, range(40)))
     with pytest.raises(errors.InvalidField, match=r"predictions\[.*/1\]\['id'\]\[0\]: is missing"):
         await client.compare([], None, Y, predictions=answers(versions, np.array([np.nan, *range(1, 40)])))
-    for y, words in [(None, "y: is None"), (5, "y: is a int"), (np.ones((3, 2)), r"y: has shape \(3, 2\)")]:
+    for y, words in [
+        (None, "y: is missing; give the labels"),
+        (5, "y: is a int"),
+        (np.ones((3, 2)), r"y: has shape \(3, 2\)"),
+    ]:
         with pytest.raises(errors.InvalidField, match=words):
             await client.compare([], None, y, predictions=answers(versions, range(40)))
 

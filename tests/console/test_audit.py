@@ -165,7 +165,7 @@ async def test_older_changes_of_stage_are_one_click_away(
     for _ in range(3):
         shown = (await stranger.get(f"/audit.json?{query}")).json()
         words, query = words + [one["words"] for one in shown["changes"]], shown["older"]
-    assert words == ["staging to production", "training to staging", "in training: registered"]
+    assert words == ["staging to production: it passed its tests", "training to staging", "in training: registered"]
 
 
 async def test_a_stranger_downloads_nothing(stranger: httpx.AsyncClient) -> None:

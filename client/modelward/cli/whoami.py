@@ -20,6 +20,7 @@ def whoami(client: "Client", out: Output) -> None:
     facts = {
         "name": caller.name,
         "role": caller.role,
+        "functions": ", ".join(caller.functions) or "none",
         "models": ", ".join(f"{prefix}*" for prefix in caller.model_prefixes) or "all",
         "expires (UTC)": caller.expires_at or "never",
         "authenticated": _authenticated(caller),
