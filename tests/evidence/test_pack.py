@@ -171,6 +171,12 @@ def test_files_that_are_missing_or_added_are_named(signed: Signed, tmp_path: Pat
     assert "manifest.dsse.json: is missing" in verify_pack(unsigned, signed.public).defects
 
 
+@pytest.mark.parametrize("manifest", [[], {}, {"format": "modelward-evidence/1", "versions": [], "files": [1, "x"]}])
+def test_a_manifest_of_another_form_is_a_defect(signed: Signed, tmp_path: Path, manifest: Any) -> None:
+    changed = rewritten(signed.pack, tmp_path / "form.zip", {"manifest.json": json.dumps(manifest).encode()})
+    assert [one for one in verify_pack(changed).defects if one.startswith("manifest.json: ")]
+
+
 def test_a_cut_off_file_is_no_pack(signed: Signed, tmp_path: Path) -> None:
     cut = tmp_path / "cut.zip"
     cut.write_bytes(signed.pack.read_bytes()[:-100])

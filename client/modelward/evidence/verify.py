@@ -101,7 +101,7 @@ class _Verifier:
         manifest = self._attempt(MANIFEST, self._manifest) or {"files": [], "versions": []}
         signed_by = self._attempt(ENVELOPE, lambda: self._signature(manifest)) or ""
         for listed in manifest["files"]:
-            self._attempt(str(listed.get("path")), lambda listed=listed: self._file(listed))
+            self._attempt(listed["path"], lambda listed=listed: self._file(listed))
         self._unlisted(manifest)
         self._defects += structure_defects(self._pack, self._file_bytes)
         head = self._attempt(HEAD, self._head)
@@ -131,6 +131,8 @@ class _Verifier:
             raise DefectError(f"has the format {manifest['format']!r}; this verifies {FORMAT}")
         if not all(isinstance(one, str) for one in manifest["versions"]):
             raise DefectError("does not list versions")
+        if not all(isinstance(one["path"], str) and isinstance(one["size"], int) for one in manifest["files"]):
+            raise DefectError("does not list files")
         return manifest
 
     def _signature(self, manifest: dict[str, Any]) -> str:
@@ -184,7 +186,7 @@ class _Verifier:
             )
 
     def _unlisted(self, manifest: dict[str, Any]) -> None:
-        known = {str(one.get("path")) for one in manifest["files"]} | {MANIFEST, ENVELOPE}
+        known = {one["path"] for one in manifest["files"]} | {MANIFEST, ENVELOPE}
         self._defects += [f"{name}: is not in the manifest" for name in self._names if name not in known]
         repeated = {name for name in self._names if self._names.count(name) > 1}
         self._defects += [f"{name}: is there more than once" for name in sorted(repeated)]
