@@ -12,7 +12,18 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from modelward import AbOutcome, Client, Comparison, DriftReport, Job, Schedule, ValidationFold
+from modelward import (
+    AbOutcome,
+    Client,
+    Comparison,
+    DriftReport,
+    Job,
+    ModelVersion,
+    PromotionPolicy,
+    RequiredApproval,
+    Schedule,
+    ValidationFold,
+)
 from modelward._coerce import AnyVersion
 from modelward.cli import options
 from modelward.cli.commands import MODULES
@@ -51,6 +62,15 @@ class Shown:
         for stage in ("staging", "production"):
             sdk.promote(first, to=stage, reason="it knows the market as it is now, which the one before it does not")
 
+        self._govern(sdk, second)
+
+    def _govern(self, sdk: Client, version: ModelVersion) -> None:
+        self.finding = sdk.open_finding(self.name, title="costs are left out " * 5, severity="low", owner="ada")
+        self.review = sdk.record_review(self.name, outcome="approved", comment="sound, but for what is said of costs")
+        rule = RequiredApproval(("trading", "risk", "compliance", "validation"))
+        sdk.set_promotion_policy(PromotionPolicy(self.name, required_approvals=(rule,)))
+        self.approval = sdk.request_approval(version, reason="better than what trades now, by all that was tried")
+
     def commands(self) -> dict[str, list[str]]:
         """Return the commands that list, and what of each must be whole."""
         return {
@@ -81,6 +101,10 @@ class Shown:
             f"jobs {self.name}": [self.job.job_id],
             f"jobs list {self.name}": [self.job.job_id],
             f"jobs show {self.job.job_id}": [self.job.job_id],
+            f"approvals list {self.name}": [self.approval.approval_id],
+            f"approvals show {self.approval.approval_id}": ["trading"],
+            f"findings list {self.name}": [self.finding.finding_id],
+            f"reviews list {self.name}": [self.review.review_id],
             "audit verify": [],
             f"reconcile {self.name} --dry-run": [],
         }
@@ -120,7 +144,7 @@ def test_every_command_that_lists_is_tried(shown: Shown) -> None:
     tried = {command.split()[0] for command in shown.commands()}
     others = {"ab", "jobs", "history", "inventory", "rollout"}
     listing = {name for name in MODULES if name.endswith("s") and name != "jobs"} | others
-    assert listing <= tried | {"mlflow"}
+    assert listing <= tried | {"mlflow", "scores"}  # This server does not score.
 
 
 def test_ids_that_are_listed_are_those_that_are_drawn(commands: Commands, shown: Shown, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice, repeat
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
@@ -112,6 +114,14 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "ab_test_result": lambda c: c.ab_test_result("t"),
     "render_ab_test": lambda c: c.render_ab_test("t"),
     "conclude_ab_test": lambda c: c.conclude_ab_test("t", action="by-rule", reason="it was decided"),
+    "request_approval": lambda c: c.request_approval("m/1", reason="r"),
+    "approve": lambda c: c.approve("a", function="risk"),
+    "reject": lambda c: c.reject("a", comment="c"),
+    "withdraw_approval": lambda c: c.withdraw_approval("a"),
+    "get_approval": lambda c: c.get_approval("a"),
+    "list_approvals": lambda c: c.list_approvals("m"),
+    "log_head": lambda c: c.log_head(),
+    "export_evidence": lambda c: c.export_evidence("m/1", Path(gettempdir(), f"modelward-odd-{uuid4().hex}.zip")),
     "open_finding": lambda c: c.open_finding("m", title="t", severity="low", owner="a"),
     "update_finding": lambda c: c.update_finding("f", remedy="r"),
     "close_finding": lambda c: c.close_finding("f", remedy="r"),

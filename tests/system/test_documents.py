@@ -59,6 +59,9 @@ NOT_RUN = {
         "writes into the checkout; tests/architecture compares the released contract"
     ),
     "import numpy as np": "needs Triton's client and a server that scores; test_inference_clients.py runs it",
+    "openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out evidence.pem": (
+        "starts servers that go on, one with a token; test_pack.py and test_pkcs11.py sign with such keys"
+    ),
     "rm -rf dist && poe build": "writes into the checkout; test_base_install.py builds and installs the wheel",
     "python3.11 -m venv client && client/bin/pip install $CHECKOUT/dist/*.whl -c $CHECKOUT/constraints.txt": (
         "installs for minutes; test_base_install.py installs the client, test_demo.py runs the demo"

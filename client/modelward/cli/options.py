@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from modelward._text import visible
 from modelward.cli.time_zone import with_zone
@@ -53,7 +54,8 @@ class FileOrUri(click.Path):
         self._unless = unless
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if ctx is not None and ctx.params.get(self._unless) is not None:
+        given = ctx.get_parameter_source(self._unless) if ctx and self._unless else None
+        if given is ParameterSource.COMMANDLINE:
             return value
         return value if "://" in str(value) else super().convert(value, param, ctx)
 
