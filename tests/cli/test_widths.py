@@ -66,7 +66,8 @@ class Shown:
 
     def _govern(self, sdk: Client, version: ModelVersion) -> None:
         self.finding = sdk.open_finding(self.name, title="costs are left out " * 5, severity="low", owner="ada")
-        self.review = sdk.record_review(self.name, outcome="approved", comment="sound, but for what is said of costs")
+        with Client(sdk.target, actor="reviewer", timeout=PATIENCE_SECONDS) as reviewer:  # Somebody else's model.
+            self.review = reviewer.record_review(self.name, outcome="approved", comment="sound but for the costs")
         rule = RequiredApproval(("trading", "risk", "compliance", "validation"))
         sdk.set_promotion_policy(PromotionPolicy(self.name, required_approvals=(rule,)))
         self.approval = sdk.request_approval(version, reason="better than what trades now, by all that was tried")
