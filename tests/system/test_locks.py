@@ -150,7 +150,7 @@ SLOW: dict[str, tuple[Callable[[Client, str, Path], Callable[[], object]], Any, 
     "windows of live rows": (observe, reports, "make_report"),
     "performance": (record_outcomes, performance, "evaluate_newest_period"),
     "lease": (lease, job_dispatch, "evaluate_schedules"),
-    "registration": (register, versions, "_check_uploaded"),
+    "registration": (register, versions, "check_files"),
     "schedule": (create_schedule, schedules, "check_triggers"),
 }
 """Calls, and what of each takes long."""
