@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -14,7 +14,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from modelward.findings import Finding
-from modelward.lifecycle import ArtifactFile, ModelVersion, Page, PromotionPolicy, Transition, VersionRef
+from modelward.lifecycle import ArtifactFile, ModelVersion, PromotionPolicy, Transition, VersionRef
 from modelward.reviews import Review
 from modelward.shared.convert.abtest import ab_result_to_proto, ab_test_to_proto
 from modelward.shared.convert.comparison import comparison_to_proto
@@ -42,13 +42,13 @@ from modelward_server.lifecycle.transition_queries import list_transitions
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.reports.model_card.page import draw_page as draw_card
 from modelward_server.storage.audit import Kind, payload_of, to_record
+from modelward_server.storage.paging import all_items
 from modelward_server.storage.tables import AuditRow
 
 if TYPE_CHECKING:
     from modelward.drift import DriftReport
 
 PAGE = 200
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent
 
 def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Extent) -> Iterator[tuple[str, bytes]]:
     ref, at = version.ref, extent.at
-    transitions = list(_all(lambda token: list_transitions(session, ref, None, at, PAGE, token)))
-    approvals = list(_all(lambda token: list_approvals(session, ref, None, "", PAGE, token, at)))
-    periods = _all(lambda token: list_periods(session, ref, "", None, at, PAGE, token, at))
+    transitions = list(all_items(lambda token: list_transitions(session, ref, None, at, PAGE, token)))
+    approvals = list(all_items(lambda token: list_approvals(session, ref, None, "", PAGE, token, at)))
+    periods = all_items(lambda token: list_periods(session, ref, "", None, at, PAGE, token, at))
     model = to_model(model_row(session, ref.model), 0)
     yield "version.json", message_json(version_to_proto(version))
     yield "model.json", message_json(model_to_proto(model))
@@ -109,12 +109,12 @@ def _studies(session: Session, version: ModelVersion, at: datetime) -> Iterator[
     from modelward_server.reports.drift.page import draw_page as draw_drift
 
     ref = version.ref
-    for comparison in _all(lambda token: list_comparisons(session, ref.model, PAGE, token, at)):
+    for comparison in all_items(lambda token: list_comparisons(session, ref.model, PAGE, token, at)):
         if ref in {result.version for result in comparison.results}:
             name = f"comparisons/{comparison.comparison_id}"
             yield f"{name}.json", message_json(comparison_to_proto(comparison))
             yield f"{name}.html", draw_comparison(comparison)
-    for test in _all(lambda token: list_ab_tests(session, ref.model, None, PAGE, token)):
+    for test in all_items(lambda token: list_ab_tests(session, ref.model, None, PAGE, token)):
         if ref in {variant.version for variant in test.variants} and (test.created_at is None or test.created_at < at):
             result = get_ab_result(session, test.test)
             yield f"ab-tests/{test.test}.json", message_json(ab_test_to_proto(test))
@@ -140,40 +140,31 @@ def _policies(session: Session, transitions: Iterable[Transition]) -> Iterator[d
 def _findings(session: Session, ref: VersionRef, at: datetime) -> Iterator[Finding]:
     """Yield the findings about a version and about its model as a whole."""
     of_model = FindingFilter(model=ref.model)
-    for finding in _all(lambda token: list_findings(session, of_model, PAGE, token, at)):
+    for finding in all_items(lambda token: list_findings(session, of_model, PAGE, token, at)):
         if finding.version in {0, ref.version} and finding.opened_at <= at:
             yield finding
 
 
 def _reviews(session: Session, ref: VersionRef, at: datetime) -> Iterator[Review]:
     """Yield the reviews of a version and of its model as a whole."""
-    for review in _all(lambda token: list_reviews(session, VersionRef(ref.model, 0), PAGE, token)):
+    for review in all_items(lambda token: list_reviews(session, VersionRef(ref.model, 0), PAGE, token)):
         if review.version in {0, ref.version} and review.reviewed_at <= at:
             yield review
 
 
 def _reports(session: Session, ref: VersionRef, at: datetime) -> Iterator[DriftReport]:
     wanted = ReportFilter(ref.model, ref.version, False, None, at)
-    return _all(lambda token: list_reports(session, wanted, PAGE, token))
+    return all_items(lambda token: list_reports(session, wanted, PAGE, token))
 
 
 def _records(session: Session, tree: LogTree, ref: VersionRef, extent: Extent) -> Iterator[dict[str, Any]]:
     """Yield the audit records about a version and its model, each with its proof."""
+    prove = tree.inclusion(session, extent.records)
     own = or_(AuditRow.version == ref.version, AuditRow.version == 0)
     rows = select(AuditRow).where(AuditRow.model == ref.model, own, AuditRow.sequence <= extent.records)
     for row in session.scalars(rows.order_by(AuditRow.sequence)):
-        proof = [one.hex() for one in tree.inclusion(session, row.sequence, extent.records)]
+        proof = [one.hex() for one in prove(row.sequence)]
         yield {"record": as_json(audit_record_to_proto(to_record(row))), "proof": proof}
-
-
-def _all(page_of: Callable[[str], Page[Item]]) -> Iterator[Item]:
-    token = ""
-    while True:
-        page = page_of(token)
-        yield from page.items
-        token = page.next_page_token
-        if not token:
-            return
 
 
 def as_json(message: Message) -> dict[str, Any]:

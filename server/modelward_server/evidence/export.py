@@ -12,13 +12,15 @@ from sqlalchemy.orm import Session
 from modelward.evidence.layout import FILES, HEAD_TYPE
 from modelward.lifecycle import VersionRef
 from modelward_server.evidence.contents import Extent, VersionContents, contents_of
-from modelward_server.evidence.log_tree import LogTree, size_of
+from modelward_server.evidence.log_tree import LogTree
 from modelward_server.evidence.pack import LogHeadRecord, PackWriter
 from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.lifecycle.transition_queries import list_production_versions
 from modelward_server.lifecycle.versions import get_version
+from modelward_server.storage.audit import last_sequence
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.paging import all_items
 from modelward_server.storage.tables import AuditRow
 from modelward_server.storage.verification import chunks
 
@@ -103,16 +105,12 @@ class EvidenceExport:
 
 def _extent(session: Session, as_of: datetime | None) -> Extent:
     if as_of is None:
-        return Extent(size_of(session), datetime.now(UTC))
+        return Extent(last_sequence(session), datetime.now(UTC))
     until = select(func.max(AuditRow.sequence)).where(AuditRow.happened_at <= as_of)
     return Extent(session.scalar(until) or 0, as_of)
 
 
 def _in_production(session: Session, as_of: datetime | None) -> Iterator[VersionRef]:
-    token, now = "", datetime.now(UTC)
-    while True:
-        page = list_production_versions(session, as_of, "", PAGE, token, now)
-        yield from (one.promotion.version for one in page.items if one.promotion)
-        token = page.next_page_token
-        if not token:
-            return
+    now = datetime.now(UTC)
+    listed = all_items(lambda token: list_production_versions(session, as_of, "", PAGE, token, now))
+    yield from (one.promotion.version for one in listed if one.promotion)

@@ -4,7 +4,8 @@ A leaf is the hash of a record, in the order of their sequence numbers, which be
 so roots over complete parts of it are kept in memory: after the first time, a proof reads a few thousand hashes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,11 +20,12 @@ from modelward.evidence.merkle import (
     root_of,
     split,
 )
-from modelward_server.storage.audit import last_sequence
 from modelward_server.storage.tables import AuditRow
 
 PART = 1024
 """The number of leaves of the parts whose roots are kept; a power of two, as RFC 6962 divides trees at those."""
+PARTS_IN_MEMORY = 64
+"""The number of parts whose leaves a transaction keeps, for the next proof."""
 
 
 class LogTree:
@@ -42,15 +44,15 @@ class LogTree:
         """
         return self._subtree(session)(0, size) if size else root_of([])
 
-    def inclusion(self, session: Session, sequence: int, size: int) -> list[bytes]:
-        """Return the proof that a record is among the first ones.
+    def inclusion(self, session: Session, size: int) -> Callable[[int], list[bytes]]:
+        """Return what proves that a record, by its number, is among the first ones.
 
         Args:
             session: the transaction.
-            sequence: its number.
             size: the number of records.
         """
-        return inclusion_proof(self._subtree(session), sequence - 1, size)
+        subtree = self._subtree(session)
+        return lambda sequence: inclusion_proof(subtree, sequence - 1, size)
 
     def consistency(self, session: Session, first: int, size: int) -> list[bytes]:
         """Return the proof that the first records begin with those of an earlier head.
@@ -69,14 +71,19 @@ class LogTree:
         return consistency_proof(self._subtree(session), first, size)
 
     def _subtree(self, session: Session) -> Subtree:
+        @lru_cache(PARTS_IN_MEMORY)
+        def leaves(part: int) -> Sequence[bytes]:
+            return _leaves(session, part, part + PART)
+
         def root(begin: int, end: int) -> bytes:
             if end - begin > PART:
                 middle = begin + split(end - begin)
                 return node_hash(root(begin, middle), root(middle, end))
+            part = begin - begin % PART  # Trees are divided at powers of two, so less than a part is within one.
             if end - begin < PART:
-                return root_of(_leaves(session, begin, end))
+                return root_of(leaves(part)[begin - part : end - part])
             if begin not in self._parts:
-                self._parts[begin] = root_of(_leaves(session, begin, end))
+                self._parts[begin] = root_of(leaves(part))
             return self._parts[begin]
 
         return root
@@ -85,8 +92,3 @@ class LogTree:
 def _leaves(session: Session, begin: int, end: int) -> Sequence[bytes]:
     hashes = select(AuditRow.hash).where(AuditRow.sequence > begin, AuditRow.sequence <= end)
     return [leaf_hash(bytes.fromhex(value)) for value in session.scalars(hashes.order_by(AuditRow.sequence))]
-
-
-def size_of(session: Session) -> int:
-    """Return the number of records."""
-    return last_sequence(session)

@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Page, PromotionPolicy, Stage
 from modelward.reviews import DueReview, Review, ReviewReason, ReviewTrigger
+from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import IN_PRODUCTION, model_row
 from modelward_server.lifecycle.reviews import to_review
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.paging import Key, fetch_page
 from modelward_server.storage.review_tables import ReviewRow
-from modelward_server.storage.tables import AuditRow, ModelRow, TransitionRow, VersionRow
+from modelward_server.storage.tables import AuditRow, TransitionRow, VersionRow
 
 DEFAULT_INTERVAL = timedelta(days=365)
 TRIGGERS = {
@@ -70,7 +71,7 @@ def list_due_reviews(session: Session, model: str, page_size: int, page_token: s
 def _due_review(session: Session, row: VersionRow, now: datetime) -> DueReview:
     point, policy = _point(session, row.model), get_policy(session, row.model)
     reasons = (
-        *_by_date(point, policy, _stated_next_review(model_row(session, row.model)), now),
+        *_by_date(point, policy, inventory_of(model_row(session, row.model)).next_review, now),
         *_by_records(session, row.model, point),
         *_by_transitions(session, row.model, point, policy),
     )
@@ -98,12 +99,6 @@ def _point(session: Session, model: str) -> _Point:
 
 def _entries(model: str) -> Select[TransitionRow]:
     return select(TransitionRow).where(TransitionRow.model == model, TransitionRow.to_stage == Stage.PRODUCTION)
-
-
-def _stated_next_review(row: ModelRow) -> date | None:
-    """Return the day of the next review that the model's inventory states, if it has one."""
-    stated = (getattr(row, "inventory", None) or {}).get("next_review", "")
-    return date.fromisoformat(stated) if stated else None
 
 
 def _by_date(point: _Point, policy: PromotionPolicy, stated: date | None, now: datetime) -> Iterator[ReviewReason]:

@@ -77,6 +77,18 @@ def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> Ver
     return row
 
 
+def check_exists(session: Session, ref: VersionRef) -> None:
+    """Check that a model exists, if one is named, and its version, unless its number is 0.
+
+    Raises:
+        ModelNotFound, VersionNotFound: it does not.
+    """
+    if ref.model and ref.version:
+        version_row(session, ref)
+    elif ref.model:
+        model_row(session, ref.model)
+
+
 def check_version(session: Session, ref: VersionRef, *, lock: bool = False) -> None:
     """Check that a version exists; with `lock`, block other writers of its model until this transaction ends.
 

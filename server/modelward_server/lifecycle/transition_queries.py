@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, aliased
 
 from modelward.lifecycle import Page, ProductionVersion, Stage, Transition, VersionRef
 from modelward_server.lifecycle.inventory import inventory_of
-from modelward_server.lifecycle.repository import model_row, to_transition, version_row
+from modelward_server.lifecycle.repository import check_exists, to_transition
 from modelward_server.storage.audit import last_sequence
 from modelward_server.storage.paging import Key, fetch_page, is_listed, is_visible, visible_prefixes
 from modelward_server.storage.search import Condition, search_page
@@ -38,7 +38,7 @@ def list_transitions(
     Raises:
         ModelNotFound, VersionNotFound: the model or version of `ref` does not exist.
     """
-    _check_exists(session, ref)
+    check_exists(session, ref)
     conditions = list(_conditions(ref, moved_after, moved_before))
     newest_first = [Key(TransitionRow.sequence, descending=True)]
     list_key = ("transitions", ref, moved_after, moved_before)
@@ -95,13 +95,6 @@ def _last_moves(session: Session, models: Sequence[str], as_of: datetime) -> dic
 def _in_production(model: ModelRow, move: TransitionRow | None) -> ProductionVersion:
     entered = move is not None and move.to_stage == Stage.PRODUCTION.value
     return ProductionVersion(model.name, to_transition(move) if move and entered else None, inventory_of(model))
-
-
-def _check_exists(session: Session, ref: VersionRef) -> None:
-    if ref.model and ref.version:
-        version_row(session, ref)
-    elif ref.model:
-        model_row(session, ref.model)
 
 
 def _conditions(ref: VersionRef, moved_after: datetime | None, moved_before: datetime | None) -> Iterator[Condition]:

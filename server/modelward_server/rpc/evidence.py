@@ -8,10 +8,10 @@ from modelward.shared.convert.common import ref_from_proto, time_to_proto
 from modelward.v1 import governance_pb2 as pb
 from modelward.v1.governance_pb2_grpc import GovernanceServiceServicer
 from modelward_server.evidence.export import EvidenceExport, Wanted
-from modelward_server.evidence.log_tree import size_of
 from modelward_server.evidence.pack import LogHeadRecord
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
+from modelward_server.storage.audit import last_sequence
 
 
 class EvidenceServicer(GovernanceServiceServicer):
@@ -22,7 +22,7 @@ class EvidenceServicer(GovernanceServiceServicer):
 
     async def GetLogHead(self, request: pb.GetLogHeadRequest, context: Context) -> pb.GetLogHeadResponse:
         def read(session: Session) -> tuple[LogHeadRecord, list[bytes]]:
-            head, first = self._evidence.head(session, size_of(session)), request.consistent_with
+            head, first = self._evidence.head(session, last_sequence(session)), request.consistent_with
             return head, self._evidence.tree.consistency(session, first, head.records) if first else []
 
         head, proof = await self._unit_of_work.analyse(read)

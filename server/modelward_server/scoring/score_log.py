@@ -14,7 +14,7 @@ from modelward.comparison import ModelKind
 from modelward.lifecycle import Page, Stage, VersionRef
 from modelward.scoring import LoggedAnswer, ScoreRecord
 from modelward.shared.table_digest import table_digest
-from modelward_server.lifecycle.repository import model_row, version_row
+from modelward_server.lifecycle.repository import check_exists
 from modelward_server.sandbox.sandbox import Run
 from modelward_server.storage.insert_new import insert_new
 from modelward_server.storage.paging import Key, fetch_page
@@ -92,17 +92,10 @@ def list_scores(session: Session, wanted: ScoreFilter, page_size: int, page_toke
     Raises:
         ModelNotFound, VersionNotFound: the model or version does not exist.
     """
-    _check_exists(session, wanted.ref)
+    check_exists(session, wanted.ref)
     rows = select(ScoreRow).where(*wanted.conditions())
     page = fetch_page(session, rows, NEWEST_FIRST, page_size, page_token, ("scores", wanted))
     return Page(tuple(map(_to_record, page.items)), page.next_page_token)
-
-
-def _check_exists(session: Session, ref: VersionRef) -> None:
-    if ref.model and ref.version:
-        version_row(session, ref)
-    elif ref.model:
-        model_row(session, ref.model)
 
 
 def _to_record(row: ScoreRow) -> ScoreRecord:

@@ -2,7 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -64,6 +64,19 @@ def fetch_page(
         rows = rows.where(is_visible(model))
     request = PageRequest(session, keys, page_size, page_token, conditions)
     return request.page(session.scalars(request.limit(rows, keys)).all())
+
+
+def all_items(page_of: Callable[[str], Page[Row]]) -> Iterator[Row]:
+    """Yield the items of all pages.
+
+    Args:
+        page_of: fetches the page of a token.
+    """
+    token, is_last = "", False
+    while not is_last:
+        page = page_of(token)
+        yield from page.items
+        token, is_last = page.next_page_token, not page.next_page_token
 
 
 class PageRequest:
