@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 
+from modelward.errors import ConcurrentChange
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
 from modelward_server.storage.blobs import KEEP_UNFINISHED, BlobStore
@@ -61,6 +62,19 @@ def test_old_upload_that_somebody_goes_on_with_stays(tmp_path: Path) -> None:
     blob.finish()
     blob.close()
     assert other.read_bytes(SHA256) == CONTENT
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_third_upload_leaves_the_first_whole_after_the_second_has_ended(tmp_path: Path) -> None:
+    store, other = BlobStore(tmp_path), BlobStore(tmp_path)
+    first = store.receive(SHA256, SIZE, 0)
+    first.write(CONTENT)
+    other.put_bytes(CONTENT)
+    with pytest.raises(ConcurrentChange, match="has just ended"):
+        other.receive(SHA256, SIZE, 0)
+    first.finish()
+    first.close()
+    assert store.read_bytes(SHA256) == CONTENT
     assert list((tmp_path / "incoming").iterdir()) == []
 
 

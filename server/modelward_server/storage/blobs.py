@@ -104,6 +104,9 @@ class BlobStore:
         try:
             self._check_start(sha256, size_bytes, offset)
             blob.begin(offset)
+        except ConcurrentChange:
+            blob.discard()  # Of an upload that is still under way only the copy: it completes its own file.
+            raise
         except BaseException:
             blob.close()
             raise
@@ -216,7 +219,6 @@ class BlobStore:
 
     def _check_start(self, sha256: str, size_bytes: int, offset: int) -> None:
         if self.has(sha256, size_bytes):
-            self._part(sha256).unlink(missing_ok=True)
             raise ConcurrentChange(f"another upload of {sha256} has just ended; retry")
         received = self.received(sha256, size_bytes)
         if offset not in {0, received}:

@@ -117,11 +117,10 @@ class IncomingBlob:
         self.close()
 
     def close(self) -> None:
+        if not self._keep:
+            self._discard_partial()  # Before the lock ends: the next file of that name is another upload's.
         with suppress(OSError):  # Only bytes that could not be written before can fail again; all others are flushed.
             self._file.close()
-        if not self._keep:
-            with suppress(OSError):  # It is removed as stale when the disk allows.
-                self._path.unlink()
 
     def _discard_partial(self) -> None:
         """Remove the received bytes after the disk has failed.
@@ -129,7 +128,7 @@ class IncomingBlob:
         A full disk has space again, for the ledger. And unwritten bytes are not mistaken for written ones: after a
         failed fsync the system may still serve them from its page cache, and the next fsync succeeds.
         """
-        with suppress(OSError):
+        with suppress(OSError):  # It is removed as stale when the disk allows.
             self._path.unlink()
 
 
