@@ -7,11 +7,14 @@ from tests.cli.conftest import Commands
 def test_a_finding_is_opened_changed_listed_shown_and_closed(
     commands: Commands, in_production: str, sdk: Client
 ) -> None:
-    given = ("--title", "no costs", "--severity", "high", "--owner", "bob", "--due", "2020-03-31", "--version", "1")
-    said = commands.said("findings", "open", in_production, *given)
+    given = ("--title", "no costs", "--severity", "high", "--owner", "bob", "--due", "2020-03-31")
+    said = commands.said("findings", "open", f"{in_production}/1", *given)
     [finding] = sdk.list_findings(in_production)
     about = f"{finding.finding_id} about {in_production}/1 is"
     assert said == f"{about} open, high, of bob\n"
+    refused = commands.run("findings", "open", f"{in_production}/new", *given)
+    assert f"'{in_production}/new' is not of the form MODEL or MODEL/VERSION" in refused.output
+    assert commands.said("findings", "list", f"{in_production}/2") == "there is no finding\n"
     [row] = commands.said("findings", "list", in_production, "--overdue", width=200).splitlines()[2:]
     assert "2020-03-31, overdue" in row
     assert commands.said("findings", "list", in_production, "--min-severity", "critical") == "there is no finding\n"

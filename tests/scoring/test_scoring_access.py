@@ -48,7 +48,7 @@ def client_of(running: RunningServer, name: str, role: Role, *models: str) -> Cl
 def test_only_trainers_may_observe(scoring_server: RunningServer, founder: Client) -> None:
     with client_of(scoring_server, "desk", Role.VIEWER) as viewer:
         assert len(viewer.score("spx", ROWS).predictions) == len(ROWS)
-        with pytest.raises(errors.RoleTooLow, match="desk is a viewer, and observe requires a trainer"):
+        with pytest.raises(errors.RoleTooLow, match="desk has the role viewer, and observe requires trainer"):
             viewer.score("spx", ROWS, observe=True, ids=IDS)
     with client_of(scoring_server, "trainer", Role.TRAINER) as trainer:
         assert len(trainer.score("spx", ROWS, observe=True, ids=IDS).predictions) == len(ROWS)

@@ -68,7 +68,7 @@ async def test_who_shows_nothing_is_told_what_to_show(guarded: RunningServer) ->
 async def test_a_role_may_do_what_it_may_and_no_more(guarded: RunningServer) -> None:
     async with AsyncClient(guarded.target, token=token_of(guarded, "engine-7", Role.VIEWER)) as client:
         assert [model.name async for model in client.list_models()] == ["ndx-trend", "spx-trend"]
-        with pytest.raises(RoleTooLow, match="engine-7 is a viewer, and this call requires a operator"):
+        with pytest.raises(RoleTooLow, match="engine-7 has the role viewer, and this call requires operator"):
             await client.promote("spx-trend/1", to="staging")
     operator = token_of(guarded, "ada", Role.OPERATOR)
     with Client(guarded.target, token=lambda: operator, actor="mallory") as client:

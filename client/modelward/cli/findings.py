@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelward.cli.completion import complete_models
-from modelward.cli.options import Day, limit
+from modelward.cli.options import Day, about, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.findings import Finding, FindingSeverity, FindingState
@@ -25,8 +24,7 @@ def findings() -> None:
 
 
 @findings.command("list")
-@click.argument("model", default="", shell_complete=complete_models)
-@click.option("--version", default=0, metavar="NUMBER", help="Only those about this version of MODEL.")
+@about(required=False)
 @click.option("--min-severity", type=SEVERITY, help="Only those of this severity or above.")
 @click.option("--state", type=click.Choice([state.value for state in FindingState]), help="Only those in this state.")
 @click.option("--overdue", is_flag=True, help="Only open ones whose day has passed.")
@@ -36,15 +34,15 @@ def findings() -> None:
 def list_findings(
     client: "Client",
     out: Output,
-    model: str,
-    version: int,
+    about: tuple[str, int],
     min_severity: str | None,
     state: str | None,
     overdue: bool,
     owner: str,
     limit: int,
 ) -> None:
-    """List the findings about MODEL, or about all models, the newest first."""
+    """List the findings about a model, one of its versions, or all models, the newest first."""
+    model, version = about
     found = client.list_findings(
         model, version=version, min_severity=min_severity, state=state, overdue=overdue, owner=owner
     )
@@ -57,11 +55,10 @@ def list_findings(
 
 
 @findings.command("open")
-@click.argument("model", shell_complete=complete_models)
+@about(required=True)
 @click.option("--title", required=True, metavar="TEXT", help="What is wrong, in a line.")
 @click.option("--severity", required=True, type=SEVERITY, help="How serious it is.")
 @click.option("--owner", required=True, metavar="NAME", help="Who remedies it.")
-@click.option("--version", default=0, metavar="NUMBER", help="The version of MODEL that it is about.")
 @click.option("--description", default="", metavar="TEXT", help="What is wrong, in detail.")
 @click.option("--due", type=Day(), metavar="DATE", help="The day by which it is to be remedied.")
 @click.option("--remedy", default="", metavar="TEXT", help="The remedy that is planned.")
@@ -70,17 +67,17 @@ def list_findings(
 def open_finding(
     client: "Client",
     out: Output,
-    model: str,
+    about: tuple[str, int],
     title: str,
     severity: str,
     owner: str,
-    version: int,
     description: str,
     due: date | None,
     remedy: str,
     evidence: tuple[str, ...],
 ) -> None:
-    """Open a finding about MODEL."""
+    """Open a finding about a model or one of its versions."""
+    model, version = about
     opened = client.open_finding(
         model,
         title=title,

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from modelward._text import visible
+from modelward.cli.completion import complete_models_and_versions
 from modelward.cli.time_zone import with_zone
 from modelward.lifecycle import Stage
 from modelward.segments import ClosureSessions, TimeRange
@@ -137,6 +138,20 @@ class Day(ParamType[date]):
             self.fail(f"{value!r} is not an ISO 8601 date such as 2027-03-31", param, ctx)
 
 
+class ModelOrVersion(ParamType[tuple[str, int]]):
+    """A model, or one of its versions as MODEL/VERSION; of a model alone the number is 0."""
+
+    name = "model or version"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        model, slash, number = str(value).partition("/")
+        if slash and not (number.isascii() and number.isdigit()):
+            self.fail(f"{value!r} is not of the form MODEL or MODEL/VERSION", param, ctx)
+        return model, int(number or 0)
+
+
 class Window(Instant):
     """A period between two times, in the ISO 8601 form FROM/UNTIL."""
 
@@ -159,6 +174,19 @@ class Duration(ParamType[timedelta]):
             return parse_duration(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a duration such as 90m, 24h or 7d", param, ctx)
+
+
+def about(*, required: bool) -> Callable[[Command], Command]:
+    """Create an argument that is a model or one of its versions."""
+    metavar = "MODEL[/VERSION]" if required else "[MODEL[/VERSION]]"
+    return click.argument(
+        "about",
+        type=ModelOrVersion(),
+        required=required,
+        default=None if required else "",
+        metavar=metavar,
+        shell_complete=complete_models_and_versions,
+    )
 
 
 def is_interactive() -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelward.cli.completion import complete_models
-from modelward.cli.options import Day, limit
+from modelward.cli.options import Day, about, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.reviews import ReviewOutcome
@@ -22,12 +22,12 @@ def reviews() -> None:
 
 
 @reviews.command("list")
-@click.argument("model", default="", shell_complete=complete_models)
-@click.option("--version", default=0, metavar="NUMBER", help="Only those of this version of MODEL.")
+@about(required=False)
 @limit(20)
 @remote
-def list_reviews(client: "Client", out: Output, model: str, version: int, limit: int) -> None:
-    """List the reviews of MODEL, or of all models, the newest first."""
+def list_reviews(client: "Client", out: Output, about: tuple[str, int], limit: int) -> None:
+    """List the reviews of a model, one of its versions, or all models, the newest first."""
+    model, version = about
     out.rows(
         list(islice(client.list_reviews(model, version=version), limit)),
         ["id", "of", "outcome", "by", "at (UTC)", "next", "comment"],
@@ -65,10 +65,9 @@ def due(client: "Client", out: Output, model: str, limit: int) -> None:
 
 
 @reviews.command()
-@click.argument("model", shell_complete=complete_models)
+@about(required=True)
 @click.option("--outcome", required=True, type=click.Choice([one.value for one in ReviewOutcome]), help="Its result.")
 @click.option("--comment", required=True, metavar="TEXT", help="Why.")
-@click.option("--version", default=0, metavar="NUMBER", help="The version of MODEL that was reviewed.")
 @click.option("--condition", "conditions", multiple=True, metavar="TEXT", help="What must hold; may be repeated.")
 @click.option("--evidence", multiple=True, metavar="ID", help="Comparison, report or A/B test; may be repeated.")
 @click.option("--next", "next_review", type=Day(), metavar="DATE", help="The day of the next review.")
@@ -76,15 +75,15 @@ def due(client: "Client", out: Output, model: str, limit: int) -> None:
 def record(
     client: "Client",
     out: Output,
-    model: str,
+    about: tuple[str, int],
     outcome: str,
     comment: str,
-    version: int,
     conditions: tuple[str, ...],
     evidence: tuple[str, ...],
     next_review: date | None,
 ) -> None:
-    """Record a review of MODEL."""
+    """Record a review of a model or one of its versions."""
+    model, version = about
     made = client.record_review(
         model,
         outcome=outcome,

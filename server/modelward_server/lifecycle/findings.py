@@ -16,6 +16,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.evidence import check_evidence
 from modelward_server.lifecycle.independence import check_not_developer
 from modelward_server.lifecycle.repository import check_etag, check_version, model_row
+from modelward_server.security.permissions import REVIEW
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.documents import FINDING
@@ -193,7 +194,7 @@ def _check_reviews(finding: Finding) -> None:
     client = identity.current.get()
     if client and Permission.REVIEW not in client.role.permissions:
         message = f"only its owner, {finding.owner}, and reviewers change {finding.finding_id}"
-        raise RoleTooLow(message, role=client.role, needed="validator,admin")
+        raise RoleTooLow(message, role=client.role, needed=",".join(REVIEW.least_roles))
 
 
 def _check_independent(session: Session, finding: Finding, actor: ActorContext, act: str) -> None:

@@ -92,7 +92,7 @@ def check_numeric(run: Run) -> None:
 def _check_role() -> None:
     client = identity.current.get()
     if client and not client.role.covers(Role.TRAINER):
-        message = f"{client.name} is a {client.role}, and observe requires a {Role.TRAINER}"
+        message = f"{client.name} has the role {client.role}, and observe requires {Role.TRAINER}"
         raise RoleTooLow(message, role=client.role, needed=Role.TRAINER)
 
 

@@ -133,7 +133,7 @@ class CallAuthorization:
             raise NotServed("the server has no permission rule for this call, so nobody may make it")
         if rule.permission not in role.permissions:
             needed = rule.least_roles
-            message = f"{self._client.name} is a {role}, and this call requires a {' or a '.join(needed)}"
+            message = f"{self._client.name} has the role {role}, and this call requires {' or '.join(needed)}"
             raise RoleTooLow(message, role=role, needed=",".join(needed))
         identity.current.set(self._client)
 

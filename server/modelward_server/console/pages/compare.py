@@ -142,7 +142,7 @@ def check_role(caller: Caller) -> None:
         RoleTooLow: he may not.
     """
     if not caller.role.covers(ROLE):
-        raise RoleTooLow(f"{caller.name} is a {caller.role}, and a comparison requires a {ROLE}")
+        raise RoleTooLow(f"{caller.name} has the role {caller.role}, and a comparison requires {ROLE}")
 
 
 async def fetch(client: AsyncClient, request: Request, caller: Caller) -> View:
