@@ -5,6 +5,8 @@ The library is in the extra `signing`, and takes seconds to import: only a call 
 
 import hashlib
 import os
+import re
+from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,7 +191,15 @@ def _verify(signer: TrustedSigner, bundle: Path, model: Path) -> None:
 
 def _explained(error: Exception) -> str:
     text = str(error) if isinstance(error, ValueError) else f"is malformed: {error!r}"
-    return f"does not match the files: {text.removeprefix(MISMATCH)}" if text.startswith(MISMATCH) else text
+    if not text.startswith(MISMATCH):
+        return text
+    differences = literal_eval(text.removeprefix(MISMATCH))
+    return f"does not match the files: {'; '.join(map(_difference, differences))}"
+
+
+def _difference(message: str) -> str:
+    """Return what the library says of a file, without the bytes of both digests."""
+    return re.sub(r"^Hash mismatch for '(.*)': Expected .*", r"\1 differs from what was signed", message)
 
 
 def _fingerprint(parsed: ModelBundle, signer: TrustedSigner) -> str:
