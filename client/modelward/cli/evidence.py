@@ -1,5 +1,6 @@
 """Commands for evidence packs and for the head of the audit log."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from modelward.cli.remote import formatted, remote
 
 if TYPE_CHECKING:
     from modelward import Client
+    from modelward.evidence.verify import PackVerification
 
 
 @click.group()
@@ -52,18 +54,30 @@ def export(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The server's public key, in PEM; without it signatures are not verified.",
 )
+@click.option(
+    "--timestamp-roots",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates of trusted time-stamp authorities, in PEM; without them time stamps are not verified.",
+)
 @formatted
-def verify(out: Output, file: Path, key: Path | None) -> None:
+def verify(out: Output, file: Path, key: Path | None, timestamp_roots: Path | None) -> None:
     """Verify FILE without a server; the exit code is 1 if something is wrong."""
     from modelward.errors import InvalidField
     from modelward.evidence.verify import verify_pack
 
     try:
-        found = verify_pack(file, key)
+        found = verify_pack(file, key, timestamp_roots=timestamp_roots)
     except InvalidField as error:
         raise Failure(error.message) from None
-    signed = f"signed by {found.signed_by}" if found.signed_by else "its signature was not verified"
-    what = f"{', '.join(found.versions)}: {found.files} files and {found.records} records, {signed}"
-    out.say(found, "\n".join([what, *found.defects]) if found.versions else "\n".join(found.defects))
+    out.say(found, "\n".join([*_found(found), *found.defects] if found.versions else found.defects))
     if not found.intact:
         raise SystemExit(1)
+
+
+def _found(found: "PackVerification") -> Iterator[str]:
+    """Yield what a pack has, and what of it was verified."""
+    signed = f"signed by {found.signed_by}" if found.signed_by else "its signature was not verified"
+    yield f"{', '.join(found.versions)}: {found.files} files and {found.records} records, {signed}"
+    for stamp in found.timestamps:
+        verified = "verified" if stamp.verified else "not verified without --timestamp-roots"
+        yield f"{stamp.of} existed at {stamp.time.isoformat()}: {stamp.file}, {verified}"

@@ -3,10 +3,18 @@
 FORMAT = "modelward-evidence/1"
 MANIFEST = "manifest.json"
 ENVELOPE = "manifest.dsse.json"
-"""The last file: a DSSE envelope over an in-toto statement about the manifest and all bytes before; without signatures
-where the server has no key."""
+"""A DSSE envelope over an in-toto statement about the manifest and the versions; without signatures where the server
+has no key."""
+TIMESTAMP = "manifest.tsr"
+"""The time stamp over that signature, if the server asks an authority for them."""
+SEAL = "seal.dsse.json"
+"""The last file: a DSSE envelope over an in-toto statement about all bytes before it, and about the files that the
+manifest cannot list."""
+SEAL_PREDICATE_TYPE = "urn:modelward:evidence-seal:1"
 HEAD = "log-head.json"
 """The head of the audit log to which proofs lead, in a DSSE envelope."""
+HEAD_TIMESTAMP = "log-head.tsr"
+"""The time stamp over the signed head."""
 HEAD_TYPE = "application/vnd.modelward.log-head+json"
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 STATEMENT_URI = "https://in-toto.io/Statement/v1"

@@ -15,6 +15,7 @@ from modelward_server.evidence.contents import Extent, VersionContents, contents
 from modelward_server.evidence.log_tree import LogTree
 from modelward_server.evidence.pack import LogHeadRecord, PackWriter
 from modelward_server.evidence.signing import EvidenceSigner
+from modelward_server.evidence.timestamps import TimestampAuthority
 from modelward_server.lifecycle.transition_queries import list_production_versions
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.storage.audit import last_sequence
@@ -51,12 +52,14 @@ class EvidenceExport:
         blobs: the versions' files.
         tree: the Merkle tree over the audit log.
         signer: the server's key; None if it has none.
+        authority: stamps what is signed with the time; None if nobody does.
     """
 
     ledger: Ledger
     blobs: BlobStore
     tree: LogTree
     signer: EvidenceSigner | None
+    authority: TimestampAuthority | None
 
     def head(self, session: Session, size: int) -> LogHeadRecord:
         """Return the head over the first records."""
@@ -76,11 +79,13 @@ class EvidenceExport:
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            DigestMismatch, StoreUnavailable: one of its files is damaged, or cannot be read now.
+            DigestMismatch, StoreUnavailable: one of its files is damaged, or cannot be read now, or the time-stamp
+                authority does not answer.
         """
         extent, head, refs = self._begin(wanted)
         about = {"as_of": extent.at.isoformat(), "with_files": wanted.with_files}
-        writer = PackWriter(head, about, self.signer)
+        writer = PackWriter(head, about, self.signer, self.authority)
+        yield from writer.begin()
         for ref in refs:
             with self.ledger.reading() as session:
                 contents = contents_of(session, self.tree, ref, extent)
