@@ -78,9 +78,9 @@ def test_without_roots_a_stamp_is_there_and_not_verified(stamped: Stamped) -> No
 
 def test_the_command_prints_the_times(stamped: Stamped) -> None:
     command = ["evidence", "verify", str(stamped.pack), "--key", str(stamped.public)]
-    seen = CliRunner().invoke(cli, command)
+    seen = CliRunner(env={"COLUMNS": "300"}).invoke(cli, command)
     assert (seen.exit_code, seen.output.count("not verified without --timestamp-roots")) == (0, 2)
-    done = CliRunner().invoke(cli, [*command, "--timestamp-roots", str(stamped.roots)])
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(cli, [*command, "--timestamp-roots", str(stamped.roots)])
     [time, _] = [one.time.isoformat() for one in stamped.verify(stamped.pack).timestamps]
     assert f"log-head.json existed at {time}: log-head.tsr, verified" in done.output.splitlines()
     assert done.exit_code == 0

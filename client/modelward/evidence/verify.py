@@ -8,7 +8,6 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,24 +17,26 @@ from modelward.evidence.layout import (
     ENVELOPE,
     FILES,
     FORMAT,
+    GIVEN_SIGNATURE,
     HEAD,
     HEAD_TIMESTAMP,
     HEAD_TYPE,
     MANIFEST,
     RECORDS,
     SEAL,
+    SERVER_SIGNATURE,
     STATEMENT_TYPE,
     TIMESTAMP,
     VERSION,
 )
 from modelward.evidence.merkle import includes, leaf_hash
+from modelward.evidence.pack_json import artifact_from_json, record_from_json
+from modelward.evidence.pack_signatures import FileSignatures, PackSignature, read_keys
 from modelward.evidence.timestamp import PackTimestamp, TimestampError, read_roots, read_timestamp, verify_timestamp
-from modelward.evidence.zip_structure import structure_defects
-from modelward.lifecycle import ArtifactFile, AuditRecord
+from modelward.evidence.zip_structure import READ_BYTES, digest_until, structure_defects
 from modelward.shared.manifest import manifest_digest
 from modelward.shared.record_hash import record_hash
 
-READ_BYTES = 1 << 20
 MAX_TEXT_BYTES = 256 << 20
 """The largest JSON file of a pack that is read into memory."""
 
@@ -56,6 +57,8 @@ class PackVerification(Record):
     """What is wrong, each beginning with the file; empty if nothing is."""
     timestamps: Sequence[PackTimestamp] = ()
     """Its time stamps."""
+    signatures: Sequence[PackSignature] = ()
+    """Signatures over the versions' files."""
 
     @property
     def intact(self) -> bool:
@@ -66,7 +69,13 @@ class PackVerification(Record):
         return f"{counted(len(self.versions), 'version')}, {counted(len(self.defects), 'defect')}"
 
 
-def verify_pack(path: Path, public_key: Path | None = None, *, timestamp_roots: Path | None = None) -> PackVerification:
+def verify_pack(
+    path: Path,
+    public_key: Path | None = None,
+    *,
+    timestamp_roots: Path | None = None,
+    signer_keys: Sequence[Path] = (),
+) -> PackVerification:
     """Verify a pack.
 
     Args:
@@ -75,15 +84,21 @@ def verify_pack(path: Path, public_key: Path | None = None, *, timestamp_roots: 
             defect only if the pack is not as it was made.
         timestamp_roots: certificates of the time-stamp authorities that are trusted, in PEM; a pack without time stamps
             is then a defect. None: time stamps are read and not verified.
+        signer_keys: public keys of those who may sign models, in PEM; a signature with which a version was registered
+            is then a defect if none of them made it. Empty: these signatures are not verified.
 
     Returns:
         What it says, and what is wrong.
 
     Raises:
-        InvalidField: the key or the certificates cannot be read.
+        InvalidField: a key or the certificates cannot be read.
     """
-    key = None if public_key is None else read_public_key(public_key)
-    trusted = _Trusted(key, () if timestamp_roots is None else read_roots(timestamp_roots))
+    trusted = _Trusted(
+        None if public_key is None else read_public_key(public_key),
+        () if timestamp_roots is None else read_roots(timestamp_roots),
+        () if public_key is None else (public_key.read_bytes(),),
+        read_keys(signer_keys),
+    )
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as opened:
             return _Verifier(opened, file, trusted).run()
@@ -97,8 +112,12 @@ class _Trusted:
 
     key: Any
     """The server's key; None: its signatures are not verified."""
-    timestamp_roots: Sequence[Any] = ()
+    timestamp_roots: Sequence[Any]
     """Certificates of time-stamp authorities; empty: time stamps are not verified."""
+    server_keys: Sequence[bytes]
+    """The server's key in PEM, for its signatures over files."""
+    signer_keys: Sequence[bytes]
+    """The keys of signers in PEM; empty: their signatures over files are not verified."""
 
 
 class _Verifier:
@@ -111,6 +130,7 @@ class _Verifier:
         self._digests: dict[str, str] = {}
         self._records = 0
         self._timestamps: list[PackTimestamp] = []
+        self._signatures: list[PackSignature] = []
 
     def run(self) -> PackVerification:
         manifest = self._attempt(MANIFEST, self._manifest) or {"files": [], "versions": []}
@@ -127,8 +147,9 @@ class _Verifier:
                 self._attempt(name, lambda name=name: self._proofs(name, head))
             if name.endswith(f"/{VERSION}"):
                 self._attempt(name, lambda name=name: self._version(name))
+                self._file_signatures(name)
         found = tuple(manifest["versions"]), len(self._digests), self._records, signed_by, tuple(self._defects)
-        return PackVerification(*found, tuple(self._timestamps))
+        return PackVerification(*found, tuple(self._timestamps), tuple(self._signatures))
 
     def _attempt(self, name: str, check: Any) -> Any:
         try:
@@ -179,14 +200,10 @@ class _Verifier:
 
     def _check_bytes(self, before: dict[str, Any]) -> None:
         """Check all bytes of the ZIP before the seal, also those that belong to no file."""
-        digest, left = hashlib.sha256(), int(before["bytes"])
-        if self._names[-1] != SEAL or self._pack.infolist()[-1].header_offset != left:
+        end = int(before["bytes"])
+        if self._names[-1] != SEAL or self._pack.infolist()[-1].header_offset != end:
             raise DefectError("is not at its place at the end of the ZIP")
-        self._file_bytes.seek(0)
-        while left and (chunk := self._file_bytes.read(min(READ_BYTES, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-        if digest.hexdigest() != before["sha256"]:
+        if digest_until(self._file_bytes, end) != before["sha256"]:
             raise DefectError(
                 "signs other bytes of the ZIP before it; of those that belong to a file, the file is named"
             )
@@ -234,7 +251,7 @@ class _Verifier:
     def _proofs(self, name: str, head: dict[str, Any]) -> None:
         root, size = bytes.fromhex(head["root"]), int(head["records"])
         for entry in json.loads(self._text(name)):
-            record = _record(entry["record"])
+            record = record_from_json(entry["record"])
             if record_hash(record) != record.hash:
                 raise DefectError(f"record {record.sequence} was changed: its content does not match its hash")
             leaf, proof = leaf_hash(bytes.fromhex(record.hash)), [bytes.fromhex(one) for one in entry["proof"]]
@@ -245,7 +262,7 @@ class _Verifier:
     def _version(self, name: str) -> None:
         """Check that the files in the pack are those of the version."""
         version, folder = json.loads(self._text(name)), name.removesuffix(VERSION)
-        files = [_artifact(one) for one in version.get("files", [])]
+        files = [artifact_from_json(one) for one in version.get("files", [])]
         if manifest_digest(files) != version["digest"]:
             raise DefectError("has another digest than its files")
         own = {file.path: file.sha256 for file in files}
@@ -253,25 +270,16 @@ class _Verifier:
             if path.startswith(f"{folder}{FILES}/") and own.get(path.removeprefix(f"{folder}{FILES}/")) != digest:
                 raise DefectError(f"does not have {path} among its files")
 
+    def _file_signatures(self, name: str) -> None:
+        """Check the signatures over a version's files."""
+        folder, trusted = name.removesuffix(VERSION), self._trusted
+        signatures = self._attempt(name, lambda: FileSignatures(self._pack, folder, json.loads(self._text(name))))
+        if signatures:
+            by_server, by_signer = signatures.by_server(trusted.server_keys), signatures.by_signer(trusted.signer_keys)
+            self._attempt(folder + SERVER_SIGNATURE, lambda: self._signatures.extend(by_server))
+            self._attempt(folder + GIVEN_SIGNATURE, lambda: self._signatures.extend(by_signer))
+
     def _text(self, name: str) -> bytes:
         if self._pack.getinfo(name).file_size > MAX_TEXT_BYTES:
             raise DefectError(f"has more than {MAX_TEXT_BYTES} bytes")
         return self._pack.read(name)
-
-
-def _record(read: dict[str, Any]) -> AuditRecord:
-    return AuditRecord(
-        sequence=int(read["sequence"]),
-        happened_at=datetime.fromisoformat(read["happened_at"]),
-        actor=read.get("actor", ""),
-        kind=read["kind"],
-        model=read.get("model", ""),
-        version=int(read.get("version", 0)),
-        payload=read["payload"],
-        previous_hash=read["previous_hash"],
-        hash=read["hash"],
-    )
-
-
-def _artifact(read: dict[str, Any]) -> ArtifactFile:
-    return ArtifactFile(read["path"], int(read.get("size_bytes", 0)), read["sha256"])

@@ -43,6 +43,7 @@ from modelward_server.lifecycle.versions import get_version
 from modelward_server.reports.model_card.page import draw_page as draw_card
 from modelward_server.storage.audit import Kind, payload_of, to_record
 from modelward_server.storage.paging import all_items
+from modelward_server.storage.signature_tables import ModelSignatureRow
 from modelward_server.storage.tables import AuditRow
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class VersionContents:
     folder: str
     texts: dict[str, bytes]
     files: Sequence[ArtifactFile]
+    bundle: str
+    """The signature over the files with which the version was registered; empty if there was none."""
 
 
 def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent) -> VersionContents:
@@ -78,7 +81,9 @@ def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent
     version = get_version(session, ref)
     folder = f"versions/{ref.model}/{ref.version}"
     texts = dict(_texts(session, tree, version, extent))
-    return VersionContents(version, folder, texts, () if version.artifact_deletion else version.files)
+    signature = session.get(ModelSignatureRow, (ref.model, ref.version))
+    files = () if version.artifact_deletion else version.files
+    return VersionContents(version, folder, texts, files, signature.bundle if signature else "")
 
 
 def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Extent) -> Iterator[tuple[str, bytes]]:

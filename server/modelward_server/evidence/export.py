@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from modelward.evidence.layout import FILES, HEAD_TYPE
+from modelward.evidence.layout import FILES, GIVEN_SIGNATURE, HEAD_TYPE, SERVER_SIGNATURE
 from modelward.lifecycle import VersionRef
 from modelward_server.evidence.contents import Extent, VersionContents, contents_of
 from modelward_server.evidence.log_tree import LogTree
+from modelward_server.evidence.model_signatures import sign_files
 from modelward_server.evidence.pack import LogHeadRecord, PackWriter
 from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.evidence.timestamps import TimestampAuthority
@@ -106,6 +107,17 @@ class EvidenceExport:
         for file in contents.files:
             path = f"{contents.folder}/{FILES}/{file.path}"
             yield from writer.add(path, chunks(self.blobs.path(file.sha256), file.size_bytes))
+        for name, bundle in self._signatures(contents):
+            yield from writer.add(f"{contents.folder}/{name}", [bundle])
+
+    def _signatures(self, contents: VersionContents) -> Iterator[tuple[str, bytes]]:
+        """Yield the signatures over a version's files."""
+        if not contents.files:
+            return
+        if self.signer and (own := sign_files(str(contents.version.ref), contents.files, self.signer)):
+            yield SERVER_SIGNATURE, own
+        if contents.bundle:
+            yield GIVEN_SIGNATURE, contents.bundle.encode()
 
 
 def _extent(session: Session, as_of: datetime | None) -> Extent:
