@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from modelward.evidence.layout import FILES, GIVEN_SIGNATURE, HEAD_TYPE, SERVER_SIGNATURE
 from modelward.lifecycle import VersionRef
-from modelward_server.evidence.contents import Extent, VersionContents, contents_of
+from modelward_server.evidence.contents import VersionContents, contents_of
 from modelward_server.evidence.log_tree import LogTree
 from modelward_server.evidence.model_signatures import sign_files
 from modelward_server.evidence.pack import LogHeadRecord, PackWriter
 from modelward_server.evidence.signing import EvidenceSigner
+from modelward_server.evidence.states import Extent, state_of
 from modelward_server.evidence.timestamps import TimestampAuthority
 from modelward_server.lifecycle.transition_queries import list_production_versions
-from modelward_server.lifecycle.versions import get_version
 from modelward_server.storage.audit import last_sequence
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
@@ -100,7 +100,7 @@ class EvidenceExport:
             extent = _extent(session, wanted.as_of)
             refs = [wanted.version] if wanted.version else list(_in_production(session, wanted.as_of))
             for ref in refs[:1]:
-                get_version(session, ref)  # An error comes before the first piece.
+                state_of(session, extent).version(ref)  # An error comes before the first piece.
             return extent, self.head(session, extent.records), refs
 
     def _files(self, writer: PackWriter, contents: VersionContents) -> Iterator[bytes]:
@@ -122,9 +122,9 @@ class EvidenceExport:
 
 def _extent(session: Session, as_of: datetime | None) -> Extent:
     if as_of is None:
-        return Extent(last_sequence(session), datetime.now(UTC))
+        return Extent(last_sequence(session), datetime.now(UTC), is_past=False)
     until = select(func.max(AuditRow.sequence)).where(AuditRow.happened_at <= as_of)
-    return Extent(session.scalar(until) or 0, as_of)
+    return Extent(session.scalar(until) or 0, as_of, is_past=True)
 
 
 def _in_production(session: Session, as_of: datetime | None) -> Iterator[VersionRef]:
