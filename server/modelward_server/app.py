@@ -29,6 +29,7 @@ from modelward_server.drift.window_task import WindowTask
 from modelward_server.evidence.export import EvidenceExport
 from modelward_server.evidence.log_tree import LogTree
 from modelward_server.evidence.signing import EvidenceSigner
+from modelward_server.evidence.timestamps import TimestampAuthority
 from modelward_server.governance.promotion_evidence import gather
 from modelward_server.interceptors.access_log import CallLog
 from modelward_server.interceptors.auth import Auth
@@ -254,8 +255,14 @@ class App:
         most_rows = self._settings.keep_rows_mb * MIB
         self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes, most_rows)
         self.background.start("retention", partial(retention_task.run, self.retention))
-        key = self._settings.signing_key
-        self.evidence = EvidenceExport(self.ledger, self.blobs, LogTree(), EvidenceSigner(key) if key else None)
+        key, authority = self._settings.signing_key, self._settings.timestamp_url
+        self.evidence = EvidenceExport(
+            self.ledger,
+            self.blobs,
+            LogTree(),
+            EvidenceSigner(key) if key else None,
+            TimestampAuthority(authority) if authority else None,
+        )
         webhooks = Webhooks(
             self.ledger,
             self._settings.webhooks,

@@ -238,6 +238,11 @@ class Settings(BaseSettings):
         repr=False,
         description="Private key that signs evidence: a file in PEM, or a PKCS#11 URI. Empty: it is not signed.",
     )
+    timestamp_url: str = Field(
+        default="",
+        repr=False,
+        description="http(s) URL of the authority that stamps evidence with the time (RFC 3161). Empty: nobody does.",
+    )
     channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
@@ -260,6 +265,15 @@ class Settings(BaseSettings):
     def check_database(cls, url: str) -> str:
         if url and not is_database_url(url):
             raise ValueError("must be an SQLAlchemy URL such as postgresql+psycopg://user:password@host:5432/database")
+        return url
+
+    @field_validator("timestamp_url")
+    @classmethod
+    def check_authority(cls, url: str, info: ValidationInfo) -> str:
+        if url and (wrong := webhook_problem(url)):
+            raise ValueError(wrong)
+        if url and not info.data.get("signing_key"):
+            raise ValueError("time stamps need --signing-key: they are over signatures")
         return url
 
     @field_validator("tls_client_ca")

@@ -25,7 +25,9 @@ from modelward.evidence.model_bundle import (
     read_manifest,
 )
 from modelward.evidence.model_signature import verify_model_signature
+from modelward.lifecycle import ArtifactFile
 from modelward_server.evidence.model_signatures import sign_files, verify_files
+from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.storage.blobs import BlobStore
 from tests.support.signing_keys import new_key, sign
 from tests.support.signing_vectors import (
@@ -132,8 +134,9 @@ def test_vectors_of_the_specification(vector: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("curve", CURVES)
 def test_what_is_signed_is_verified_by_both(curve: str, tmp_path: Path) -> None:
     private, public = new_key(tmp_path, CURVES[curve])
-    files = copied(files_of(ASSETS / "models" / "multi-file"), tmp_path)
-    model = SignedModel(files, sign_files(files, private, tmp_path), (public,))
+    folder = ASSETS / "models" / "multi-file"
+    files = copied(files_of(folder), tmp_path)
+    model = SignedModel(files, sign(folder, tmp_path / "bundle", private).read_bytes(), (public,))
     verified = verify_files(files, model.bundle, model.signers, tmp_path)
     assert (verified.signer.name, verified.unsigned_files) == ("public.pem", ())
     assert verify_model_signature(model.bundle, model.keys, files, model.read).fingerprint == verified.fingerprint
@@ -141,9 +144,34 @@ def test_what_is_signed_is_verified_by_both(curve: str, tmp_path: Path) -> None:
     assert parse_bundle(model.bundle).method is SigningMethod.KEY
 
 
+def signed_by_server(files: dict[str, Path], private: Path) -> bytes:
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    stored = [
+        ArtifactFile(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()
+    ]
+    return sign_files("spx/1", stored, EvidenceSigner(str(private)))
+
+
+def test_what_the_server_signs_is_verified_by_both(tmp_path: Path) -> None:
+    private, public = new_key(tmp_path, CURVES["P-256"])
+    files = {name: tmp_path / name for name in (".gitignore", "model.bin", "model.sig", "weights.bin")}
+    for name, path in files.items():
+        path.write_text(name)
+    model = SignedModel(files, signed_by_server(files, private), (public,))
+    verified = verify_files(files, model.bundle, model.signers, tmp_path)
+    assert (verified.signer.name, verified.unsigned_files) == ("public.pem", (".gitignore", "model.sig"))
+    by_client = verify_model_signature(model.bundle, model.keys, files, model.read)
+    assert (by_client.fingerprint, by_client.unsigned_files) == (verified.fingerprint, verified.unsigned_files)
+    files["model.bin"].write_bytes(b"other")
+    with pytest.raises(ModelSignatureError, match=r"model\.bin"):
+        verify_files(files, model.bundle, model.signers, tmp_path)
+    assert signed_by_server({".gitignore": files[".gitignore"]}, private) == b""
+
+
 def test_files_are_laid_out_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    private, _ = new_key(tmp_path, CURVES["P-256"])
+    private, public = new_key(tmp_path, CURVES["P-256"])
     files = copied(files_of(ASSETS / "models" / "multi-file"), tmp_path)
+    model = SignedModel(files, signed_by_server(files, private), (public,))
     link, linked = os.link, list[Path]()
 
     def noted(path: Path, shown: Path) -> None:
@@ -151,13 +179,13 @@ def test_files_are_laid_out_without_a_copy(tmp_path: Path, monkeypatch: pytest.M
         link(path, shown)
 
     monkeypatch.setattr(os, "link", noted)
-    sign_files(files, private, tmp_path)
+    verify_files(files, model.bundle, model.signers, tmp_path)
     assert linked == list(files.values())
 
 
 def test_what_is_signed_follows_the_schemas(tmp_path: Path) -> None:
     private, _ = new_key(tmp_path, CURVES["P-256"])
-    bundle = sign_files(copied(files_of(SIMPLE), tmp_path), private, tmp_path)
+    bundle = signed_by_server(copied(files_of(SIMPLE), tmp_path), private)
     schemas = [json.loads(path.read_text()) for path in sorted(VECTORS.glob("schemas/v1.0/*.json"))]
     registry = Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
     for name, document in (("bundle", bundle), ("statement", parse_bundle(bundle).payload)):

@@ -118,7 +118,11 @@ def test_without_a_key_all_but_the_signature_is_verified(signed: Signed) -> None
 def test_another_key_does_not_verify(signed: Signed, tmp_path: Path) -> None:
     write_key(tmp_path, "other")
     found = verify_pack(signed.pack, tmp_path / "other.pub")
-    assert [defect.partition(":")[0] for defect in found.defects] == ["manifest.dsse.json", "log-head.json"]
+    assert [defect.partition(":")[0] for defect in found.defects] == [
+        "manifest.dsse.json",
+        "seal.dsse.json",
+        "log-head.json",
+    ]
 
 
 def test_the_bill_of_materials_follows_the_schema(signed: Signed) -> None:

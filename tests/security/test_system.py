@@ -24,6 +24,7 @@ SECRETS: dict[str, Any] = {
     "webhooks": (f"https://hooks.example/{MARK}", f"https://hooks.example/?token={MARK}"),
     "webhooks_secret": f"whsec_{MARK}",
     "signing_key": f"pkcs11:token=t;object=o?module-path=m&pin-value={MARK}",
+    "timestamp_url": f"https://tsa.example/{MARK}",
 }
 """Settings that may hold a secret, each with one."""
 URLS: dict[str, Any] = {

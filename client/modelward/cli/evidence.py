@@ -1,5 +1,6 @@
 """Commands for evidence packs and for the head of the audit log."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ from modelward.cli.completion import complete_versions
 from modelward.cli.options import Instant
 from modelward.cli.output import Failure, Output
 from modelward.cli.remote import formatted, remote
+from modelward.evidence.layout import SERVER_SIGNATURE
 
 if TYPE_CHECKING:
     from modelward import Client
+    from modelward.evidence.verify import PackVerification
 
 
 @click.group()
@@ -52,18 +55,44 @@ def export(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The server's public key, in PEM; without it signatures are not verified.",
 )
+@click.option(
+    "--timestamp-roots",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates of trusted time-stamp authorities, in PEM; without them time stamps are not verified.",
+)
+@click.option(
+    "--signer-key",
+    "signer_keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Public key of one who may sign models, in PEM; repeatable. Without one their signatures are not verified.",
+)
 @formatted
-def verify(out: Output, file: Path, key: Path | None) -> None:
+def verify(
+    out: Output, file: Path, key: Path | None, timestamp_roots: Path | None, signer_keys: tuple[Path, ...]
+) -> None:
     """Verify FILE without a server; the exit code is 1 if something is wrong."""
     from modelward.errors import InvalidField
     from modelward.evidence.verify import verify_pack
 
     try:
-        found = verify_pack(file, key)
+        found = verify_pack(file, key, timestamp_roots=timestamp_roots, signer_keys=signer_keys)
     except InvalidField as error:
         raise Failure(error.message) from None
-    signed = f"signed by {found.signed_by}" if found.signed_by else "its signature was not verified"
-    what = f"{', '.join(found.versions)}: {found.files} files and {found.records} records, {signed}"
-    out.say(found, "\n".join([what, *found.defects]) if found.versions else "\n".join(found.defects))
+    out.say(found, "\n".join([*_found(found), *found.defects] if found.versions else found.defects))
     if not found.intact:
         raise SystemExit(1)
+
+
+def _found(found: "PackVerification") -> Iterator[str]:
+    """Yield what a pack has, and what of it was verified."""
+    signed = f"signed by {found.signed_by}" if found.signed_by else "its signature was not verified"
+    yield f"{', '.join(found.versions)}: {found.files} files and {found.records} records, {signed}"
+    for stamp in found.timestamps:
+        verified = "verified" if stamp.verified else "not verified without --timestamp-roots"
+        yield f"{stamp.of} existed at {stamp.time.isoformat()}: {stamp.file}, {verified}"
+    for signature in found.signatures:
+        option = "--key" if signature.file.endswith(SERVER_SIGNATURE) else "--signer-key"
+        verified = f"verified, key {signature.fingerprint}" if signature.verified else f"not verified without {option}"
+        without = f", without {', '.join(signature.unsigned_files)}" if signature.unsigned_files else ""
+        yield f"{signature.file}: {verified}{without}"

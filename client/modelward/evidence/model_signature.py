@@ -76,7 +76,7 @@ def verify_model_signature(bundle: bytes, keys: Iterable[bytes], names: Iterable
     parsed = parse_bundle(bundle)
     if parsed.method is not SigningMethod.KEY:
         raise ModelSignatureError(f"is signed by the method {parsed.method}; only signatures by keys are verified here")
-    key = _signing_key(parsed, [_loaded(pem) for pem in keys])
+    key = _signing_key(parsed, [load_key(pem) for pem in keys])
     manifest, paths = read_manifest(parsed.payload), sorted(names)
     signed = _signed_paths(manifest, paths)
     found = _found(manifest, signed, read)
@@ -138,7 +138,19 @@ def _is_whole(manifest: SignedManifest, paths: Sequence[str]) -> bool:
     return [*manifest.digests] == [WHOLE_MODEL] and len(paths) == 1 and manifest.method == "files"
 
 
-def _loaded(pem: bytes) -> "EllipticCurvePublicKey":
+def load_key(pem: bytes) -> "EllipticCurvePublicKey":
+    """Load a public key that can sign models.
+
+    Args:
+        pem: the key, in PEM.
+
+    Returns:
+        The key.
+
+    Raises:
+        ValueError: it is none of the elliptic curves P-256, P-384 and P-521.
+        ImportError: the extra `verify` is not installed.
+    """
     try:
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key

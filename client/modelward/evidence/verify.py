@@ -3,36 +3,40 @@
 It needs the extra `verify`, and reads the pack in pieces.
 """
 
-import base64
 import hashlib
 import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from modelward._record import Record, counted
-from modelward.errors import FieldViolation, InvalidField
+from modelward.evidence.envelopes import DefectError, opened_envelope, read_public_key
 from modelward.evidence.layout import (
     ENVELOPE,
     FILES,
     FORMAT,
+    GIVEN_SIGNATURE,
     HEAD,
+    HEAD_TIMESTAMP,
     HEAD_TYPE,
     MANIFEST,
     RECORDS,
+    SEAL,
+    SERVER_SIGNATURE,
     STATEMENT_TYPE,
+    TIMESTAMP,
     VERSION,
 )
 from modelward.evidence.merkle import includes, leaf_hash
-from modelward.evidence.zip_structure import structure_defects
-from modelward.lifecycle import ArtifactFile, AuditRecord
+from modelward.evidence.pack_json import artifact_from_json, record_from_json
+from modelward.evidence.pack_signatures import FileSignatures, PackSignature, read_keys
+from modelward.evidence.timestamp import PackTimestamp, TimestampError, read_roots, read_timestamp, verify_timestamp
+from modelward.evidence.zip_structure import READ_BYTES, digest_until, structure_defects
 from modelward.shared.manifest import manifest_digest
 from modelward.shared.record_hash import record_hash
 
-READ_BYTES = 1 << 20
 MAX_TEXT_BYTES = 256 << 20
 """The largest JSON file of a pack that is read into memory."""
 
@@ -51,6 +55,10 @@ class PackVerification(Record):
     """The id of the key that signed it; empty if no signature was verified."""
     defects: Sequence[str]
     """What is wrong, each beginning with the file; empty if nothing is."""
+    timestamps: Sequence[PackTimestamp] = ()
+    """Its time stamps."""
+    signatures: Sequence[PackSignature] = ()
+    """Signatures over the versions' files."""
 
     @property
     def intact(self) -> bool:
@@ -61,63 +69,92 @@ class PackVerification(Record):
         return f"{counted(len(self.versions), 'version')}, {counted(len(self.defects), 'defect')}"
 
 
-def verify_pack(path: Path, public_key: Path | None = None) -> PackVerification:
+def verify_pack(
+    path: Path,
+    public_key: Path | None = None,
+    *,
+    timestamp_roots: Path | None = None,
+    signer_keys: Sequence[Path] = (),
+) -> PackVerification:
     """Verify a pack.
 
     Args:
         path: the ZIP file.
         public_key: the public key of the server that made it, in PEM; None: signatures are not verified, which is a
             defect only if the pack is not as it was made.
+        timestamp_roots: certificates of the time-stamp authorities that are trusted, in PEM; a pack without time stamps
+            is then a defect. None: time stamps are read and not verified.
+        signer_keys: public keys of those who may sign models, in PEM; a signature with which a version was registered
+            is then a defect if none of them made it. Empty: these signatures are not verified.
 
     Returns:
         What it says, and what is wrong.
 
     Raises:
-        InvalidField: the key cannot be read.
+        InvalidField: a key or the certificates cannot be read.
     """
-    key = None if public_key is None else _key(public_key)
+    trusted = _Trusted(
+        None if public_key is None else read_public_key(public_key),
+        () if timestamp_roots is None else read_roots(timestamp_roots),
+        () if public_key is None else (public_key.read_bytes(),),
+        read_keys(signer_keys),
+    )
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as opened:
-            return _Verifier(opened, file, key).run()
+            return _Verifier(opened, file, trusted).run()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         return PackVerification((), 0, 0, "", (f"{path.name}: is no readable ZIP file: {error}",))
 
 
-class DefectError(Exception):
-    """Something is wrong with a file of a pack."""
+@dataclass(frozen=True)
+class _Trusted:
+    """Whom a verifier trusts."""
+
+    key: Any
+    """The server's key; None: its signatures are not verified."""
+    timestamp_roots: Sequence[Any]
+    """Certificates of time-stamp authorities; empty: time stamps are not verified."""
+    server_keys: Sequence[bytes]
+    """The server's key in PEM, for its signatures over files."""
+    signer_keys: Sequence[bytes]
+    """The keys of signers in PEM; empty: their signatures over files are not verified."""
 
 
 class _Verifier:
     """Verifies one pack."""
 
-    def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], key: Any) -> None:
-        self._pack, self._file_bytes, self._key = pack, file, key
+    def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], trusted: _Trusted) -> None:
+        self._pack, self._file_bytes, self._trusted = pack, file, trusted
         self._names = [one.filename for one in pack.infolist()]
         self._defects: list[str] = []
         self._digests: dict[str, str] = {}
         self._records = 0
+        self._timestamps: list[PackTimestamp] = []
+        self._signatures: list[PackSignature] = []
 
     def run(self) -> PackVerification:
         manifest = self._attempt(MANIFEST, self._manifest) or {"files": [], "versions": []}
         signed_by = self._attempt(ENVELOPE, lambda: self._signature(manifest)) or ""
         for listed in manifest["files"]:
             self._attempt(listed["path"], lambda listed=listed: self._file(listed))
-        self._unlisted(manifest)
+        self._unlisted(manifest, self._attempt(SEAL, self._seal) or [])
         self._defects += structure_defects(self._pack, self._file_bytes)
         head = self._attempt(HEAD, self._head)
+        for stamp, of in ((HEAD_TIMESTAMP, HEAD), (TIMESTAMP, ENVELOPE)):
+            self._attempt(stamp, lambda stamp=stamp, of=of: self._timestamp(stamp, of))
         for name in self._names:
             if name.endswith(f"/{RECORDS}") and head:
                 self._attempt(name, lambda name=name: self._proofs(name, head))
             if name.endswith(f"/{VERSION}"):
                 self._attempt(name, lambda name=name: self._version(name))
-        return PackVerification(
-            tuple(manifest["versions"]), len(self._digests), self._records, signed_by, tuple(self._defects)
-        )
+                self._file_signatures(name)
+        found = tuple(manifest["versions"]), len(self._digests), self._records, signed_by, tuple(self._defects)
+        return PackVerification(*found, tuple(self._timestamps), tuple(self._signatures))
 
     def _attempt(self, name: str, check: Any) -> Any:
         try:
             return check()
-        except DefectError as error:
+        except (DefectError, TimestampError) as error:
             self._defects.append(f"{name}: {error}")
         except (KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, OSError, EOFError) as error:
             self._defects.append(f"{name}: cannot be read: {error}")
@@ -136,10 +173,7 @@ class _Verifier:
         return manifest
 
     def _signature(self, manifest: dict[str, Any]) -> str:
-        if ENVELOPE not in self._names:
-            raise DefectError("is missing")
         statement, key_id = self._opened(ENVELOPE, STATEMENT_TYPE)
-        self._check_bytes(statement["predicate"]["before_signature"])
         subjects = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
         actual = hashlib.sha256(self._text(MANIFEST)).hexdigest()
         if subjects.get(MANIFEST) != actual:
@@ -148,26 +182,46 @@ class _Verifier:
             raise DefectError("signs other versions than the manifest lists")
         return key_id
 
+    def _seal(self) -> list[str]:
+        """Check the files that the manifest cannot list, and all bytes of the ZIP; return these files."""
+        statement, _ = self._opened(SEAL, STATEMENT_TYPE)
+        sealed = {str(one["name"]): one["digest"]["sha256"] for one in statement["subject"]}
+        for name, digest in sealed.items():
+            self._attempt(name, lambda name=name, digest=digest: self._sealed(name, digest))
+        self._check_bytes(statement["predicate"])
+        return list(sealed)
+
+    def _sealed(self, name: str, digest: str) -> None:
+        if name not in self._names:
+            raise DefectError("is missing")
+        actual = hashlib.sha256(self._text(name)).hexdigest()
+        if actual != digest:
+            raise DefectError(f"was changed: its SHA-256 is {actual}, and {SEAL} has {digest}")
+
     def _check_bytes(self, before: dict[str, Any]) -> None:
-        """Check all bytes of the ZIP before the signature, also those that belong to no file."""
-        digest, left = hashlib.sha256(), int(before["bytes"])
-        if self._names[-1] != ENVELOPE or self._pack.infolist()[-1].header_offset != left:
+        """Check all bytes of the ZIP before the seal, also those that belong to no file."""
+        end = int(before["bytes"])
+        if self._names[-1] != SEAL or self._pack.infolist()[-1].header_offset != end:
             raise DefectError("is not at its place at the end of the ZIP")
-        self._file_bytes.seek(0)
-        while left and (chunk := self._file_bytes.read(min(READ_BYTES, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-        if digest.hexdigest() != before["sha256"]:
+        if digest_until(self._file_bytes, end) != before["sha256"]:
             raise DefectError(
                 "signs other bytes of the ZIP before it; of those that belong to a file, the file is named"
             )
 
+    def _timestamp(self, name: str, of: str) -> None:
+        roots = self._trusted.timestamp_roots
+        if name in self._names:
+            response, content = self._text(name), self._text(of)
+            time = verify_timestamp(response, content, roots) if roots else read_timestamp(response, content)
+            self._timestamps.append(PackTimestamp(name, of, time, verified=bool(roots)))
+        elif roots:
+            raise DefectError(f"is missing: {of} has no time stamp")
+
     def _opened(self, name: str, kind: str) -> tuple[dict[str, Any], str]:
         """Return what an envelope of the pack says, and the id of the key; without a key it is not verified."""
-        _check_written(self._text(name))
-        if self._key is not None:
-            return _verified(self._text(name), kind, self._key)
-        return dict(json.loads(base64.b64decode(json.loads(self._text(name))["payload"], validate=True))), ""
+        if name not in self._names:
+            raise DefectError("is missing")
+        return opened_envelope(self._text(name), kind, self._trusted.key)
 
     def _file(self, listed: dict[str, Any]) -> None:
         path, digest, size = listed["path"], hashlib.sha256(), 0
@@ -185,8 +239,8 @@ class _Verifier:
                 f"was changed: its SHA-256 is {digest.hexdigest()}, and the manifest has {listed['sha256']}"
             )
 
-    def _unlisted(self, manifest: dict[str, Any]) -> None:
-        known = {one["path"] for one in manifest["files"]} | {MANIFEST, ENVELOPE}
+    def _unlisted(self, manifest: dict[str, Any], sealed: Sequence[str]) -> None:
+        known = {one["path"] for one in manifest["files"]} | {MANIFEST, ENVELOPE, SEAL, *sealed}
         self._defects += [f"{name}: is not in the manifest" for name in self._names if name not in known]
         repeated = {name for name in self._names if self._names.count(name) > 1}
         self._defects += [f"{name}: is there more than once" for name in sorted(repeated)]
@@ -197,7 +251,7 @@ class _Verifier:
     def _proofs(self, name: str, head: dict[str, Any]) -> None:
         root, size = bytes.fromhex(head["root"]), int(head["records"])
         for entry in json.loads(self._text(name)):
-            record = _record(entry["record"])
+            record = record_from_json(entry["record"])
             if record_hash(record) != record.hash:
                 raise DefectError(f"record {record.sequence} was changed: its content does not match its hash")
             leaf, proof = leaf_hash(bytes.fromhex(record.hash)), [bytes.fromhex(one) for one in entry["proof"]]
@@ -208,7 +262,7 @@ class _Verifier:
     def _version(self, name: str) -> None:
         """Check that the files in the pack are those of the version."""
         version, folder = json.loads(self._text(name)), name.removesuffix(VERSION)
-        files = [_artifact(one) for one in version.get("files", [])]
+        files = [artifact_from_json(one) for one in version.get("files", [])]
         if manifest_digest(files) != version["digest"]:
             raise DefectError("has another digest than its files")
         own = {file.path: file.sha256 for file in files}
@@ -216,78 +270,16 @@ class _Verifier:
             if path.startswith(f"{folder}{FILES}/") and own.get(path.removeprefix(f"{folder}{FILES}/")) != digest:
                 raise DefectError(f"does not have {path} among its files")
 
+    def _file_signatures(self, name: str) -> None:
+        """Check the signatures over a version's files."""
+        folder, trusted = name.removesuffix(VERSION), self._trusted
+        signatures = self._attempt(name, lambda: FileSignatures(self._pack, folder, json.loads(self._text(name))))
+        if signatures:
+            by_server, by_signer = signatures.by_server(trusted.server_keys), signatures.by_signer(trusted.signer_keys)
+            self._attempt(folder + SERVER_SIGNATURE, lambda: self._signatures.extend(by_server))
+            self._attempt(folder + GIVEN_SIGNATURE, lambda: self._signatures.extend(by_signer))
+
     def _text(self, name: str) -> bytes:
         if self._pack.getinfo(name).file_size > MAX_TEXT_BYTES:
             raise DefectError(f"has more than {MAX_TEXT_BYTES} bytes")
         return self._pack.read(name)
-
-
-def _check_written(envelope: bytes) -> None:
-    """Check that an envelope is written in the only way in which the server writes it: base64 has others.
-
-    Raises:
-        DefectError: it is not.
-    """
-    read = json.loads(envelope)
-    texts = [read["payload"], *(one["sig"] for one in read["signatures"])]
-    same = all(base64.b64encode(base64.b64decode(text)).decode() == text for text in texts)
-    if not same or json.dumps(read, sort_keys=True).encode() != envelope:
-        raise DefectError("was changed: it is not written as the server writes it")
-
-
-def _verified(envelope: bytes, kind: str, key: Any) -> tuple[dict[str, Any], str]:
-    """Return what an envelope signs, and the id of the key.
-
-    Raises:
-        DefectError: no signature of the key is valid, or it is of another kind.
-    """
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.exceptions import VerificationError
-
-    opened = Envelope.from_dict(json.loads(envelope))
-    if not opened.signatures:
-        raise DefectError("is not signed")
-    if opened.payload_type != kind:
-        raise DefectError(f"signs {opened.payload_type!r} in place of {kind!r}")
-    try:
-        accepted = opened.verify([key], 1)
-    except VerificationError:
-        raise DefectError("is not signed by this key, or was changed after it was") from None
-    return json.loads(opened.payload), next(iter(accepted))
-
-
-def _key(path: Path) -> Any:
-    """Read a public key.
-
-    Raises:
-        InvalidField: it cannot be read.
-    """
-    try:
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-        from securesystemslib.signer import SSlibKey
-    except ModuleNotFoundError as error:
-        fix = f"needs {error.name}: pip install 'modelward[verify]'"
-        raise InvalidField(FieldViolation("public_key", fix)) from None
-    try:
-        read: Any = load_pem_public_key(path.read_bytes())
-        return SSlibKey.from_crypto(read)
-    except (OSError, ValueError) as error:
-        raise InvalidField(FieldViolation("public_key", f"{path} is no public key in PEM: {error}")) from None
-
-
-def _record(read: dict[str, Any]) -> AuditRecord:
-    return AuditRecord(
-        sequence=int(read["sequence"]),
-        happened_at=datetime.fromisoformat(read["happened_at"]),
-        actor=read.get("actor", ""),
-        kind=read["kind"],
-        model=read.get("model", ""),
-        version=int(read.get("version", 0)),
-        payload=read["payload"],
-        previous_hash=read["previous_hash"],
-        hash=read["hash"],
-    )
-
-
-def _artifact(read: dict[str, Any]) -> ArtifactFile:
-    return ArtifactFile(read["path"], int(read.get("size_bytes", 0)), read["sha256"])

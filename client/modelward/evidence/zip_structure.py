@@ -4,11 +4,13 @@ A signature covers all bytes before the last file. What is left is checked here:
 and the record at the end, whose fields follow from what they describe, or are the same for all files.
 """
 
+import hashlib
 import struct
 import zipfile
 from collections.abc import Iterator
 from typing import IO
 
+READ_BYTES = 1 << 20
 LOCAL = struct.Struct("<4s5H3L2H")
 """The header before a file (PKWARE's APPNOTE, 4.3.7)."""
 DESCRIPTOR = struct.Struct("<4sLQQ")
@@ -41,6 +43,24 @@ def structure_defects(opened: zipfile.ZipFile, file: IO[bytes]) -> Iterator[str]
         yield f"{infos[-1].filename}: its header in the ZIP was changed"
     if infos and not _is_end_intact(opened, file):
         yield "the end of the ZIP was changed"
+
+
+def digest_until(file: IO[bytes], end: int) -> str:
+    """Return the SHA-256 of the first bytes of a file.
+
+    Args:
+        file: open for reading.
+        end: the number of bytes.
+
+    Returns:
+        The digest, as hex; of fewer bytes, where the file has fewer.
+    """
+    digest = hashlib.sha256()
+    file.seek(0)
+    while end and (chunk := file.read(min(READ_BYTES, end))):
+        digest.update(chunk)
+        end -= len(chunk)
+    return digest.hexdigest()
 
 
 def _is_described(info: zipfile.ZipInfo, file: IO[bytes]) -> bool:

@@ -27,6 +27,7 @@ from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage.outcome_tables import EPOCH, MICROSECOND, JudgedPeriodRow, OutcomeRow
 from modelward_server.storage.paging import lazy_page
 
+DEFAULT_PERIOD = timedelta(days=1)
 MIN_ERROR = 1e-60
 """Smaller errors count as 0: PostgreSQL raises an error if a square underflows."""
 MAX_PERIODS = 1000
@@ -44,6 +45,8 @@ class Periods:
     length: timedelta
     horizon: timedelta
     """The time after a prediction at which its label is known."""
+    until: datetime | None = None
+    """What was known then, by the times of predictions and labels; None: everything."""
 
     def start_of(self, at: datetime) -> datetime:
         """Return the start of the period that contains a time."""
@@ -55,7 +58,7 @@ class Periods:
         if end is not None:
             query = query.where(OutcomeRow.predicted_at < end)
         if labelled:
-            query = query.where(OutcomeRow.label.is_not(None))
+            query = query.where(self._label.is_not(None))
         newest = session.scalar(query)
         return None if newest is None else self.start_of(newest)
 
@@ -70,7 +73,7 @@ class Periods:
 
     def newest_labelled(self, session: Session, now: datetime) -> PredictionRows:
         """Fetch the newest matured predictions with labels, at most `MAX_LABELLED`."""
-        labelled = self._columns(now).where(OutcomeRow.label.is_not(None), self._matured(now))
+        labelled = self._columns(now).where(self._label.is_not(None), self._matured(now))
         return _fetch(session, labelled.order_by(*(key.desc() for key in BY_TIME)).limit(MAX_LABELLED))
 
     def kind(self, session: Session) -> ModelKind:
@@ -107,14 +110,25 @@ class Periods:
         end = start + self.length
         return and_(self._own_rows(), OutcomeRow.predicted_at >= start, OutcomeRow.predicted_at < end)
 
+    def is_known(self, at: datetime) -> bool:
+        """Return whether something that was found at a time belongs to what was known."""
+        return self.until is None or at <= self.until
+
+    @property
+    def _label(self) -> ColumnElement[float | None]:
+        if self.until is None:
+            return OutcomeRow.label.expression
+        return case((OutcomeRow.labelled_at <= self.until, OutcomeRow.label))
+
     def _own_rows(self) -> ColumnElement[bool]:
-        return and_(OutcomeRow.model == self.ref.model, OutcomeRow.version == self.ref.version)
+        own = and_(OutcomeRow.model == self.ref.model, OutcomeRow.version == self.ref.version)
+        return own if self.until is None else and_(own, OutcomeRow.predicted_at <= self.until)
 
     def _matured(self, now: datetime) -> ColumnElement[bool]:
         return OutcomeRow.predicted_at <= now - self.horizon
 
     def _columns(self, now: datetime) -> Select[Any]:
-        values = (OutcomeRow.prediction, OutcomeRow.probability, OutcomeRow.label)
+        values = (OutcomeRow.prediction, OutcomeRow.probability, self._label)
         return select(*values, case((self._matured(now), 1), else_=0)).where(self._own_rows())
 
 
@@ -130,6 +144,25 @@ def list_performance(
     version_row(session, periods.ref)
     reader = _Reader(session, periods, now)
     return lazy_page(session, reader.behind, lambda period: period.start, page_size, page_token, periods)
+
+
+def performance(session: Session, periods: Periods, now: datetime) -> Iterator[Performance]:
+    """Yield the performance of a version in each period that has a prediction, the newest first.
+
+    Args:
+        session: the transaction.
+        periods: which periods.
+        now: the time at which labels are mature or not.
+    """
+    return _Reader(session, periods, now).behind(None)
+
+
+def judged_lengths(session: Session, ref: VersionRef) -> list[timedelta]:
+    """Return the lengths of the periods of a version that were tested for a decline, the shortest first."""
+    row = JudgedPeriodRow
+    length = type_coerce(row.ends_at, BigInteger) - type_coerce(row.starts_at, BigInteger)
+    lengths = select(length).where(row.model == ref.model, row.version == ref.version).distinct().order_by(length)
+    return [found * MICROSECOND for found in session.scalars(lengths)]
 
 
 class _Reader:
@@ -171,7 +204,7 @@ class _Reader:
     def _declined(self, start: datetime) -> bool:
         ref = self._periods.ref
         row = self._session.get(JudgedPeriodRow, (ref.model, ref.version, start, start + self._periods.length))
-        return row is not None and row.declined
+        return row is not None and row.declined and self._periods.is_known(row.judged_at)
 
 
 def _fetch(session: Session, query: Select[Any]) -> PredictionRows:

@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from modelward.evidence.layout import FILES, HEAD_TYPE
+from modelward.evidence.layout import FILES, GIVEN_SIGNATURE, HEAD_TYPE, SERVER_SIGNATURE
 from modelward.lifecycle import VersionRef
-from modelward_server.evidence.contents import Extent, VersionContents, contents_of
+from modelward_server.evidence.contents import VersionContents, contents_of
 from modelward_server.evidence.log_tree import LogTree
+from modelward_server.evidence.model_signatures import sign_files
 from modelward_server.evidence.pack import LogHeadRecord, PackWriter
 from modelward_server.evidence.signing import EvidenceSigner
+from modelward_server.evidence.states import Extent, state_of
+from modelward_server.evidence.timestamps import TimestampAuthority
 from modelward_server.lifecycle.transition_queries import list_production_versions
-from modelward_server.lifecycle.versions import get_version
 from modelward_server.storage.audit import last_sequence
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
@@ -51,12 +53,14 @@ class EvidenceExport:
         blobs: the versions' files.
         tree: the Merkle tree over the audit log.
         signer: the server's key; None if it has none.
+        authority: stamps what is signed with the time; None if nobody does.
     """
 
     ledger: Ledger
     blobs: BlobStore
     tree: LogTree
     signer: EvidenceSigner | None
+    authority: TimestampAuthority | None
 
     def head(self, session: Session, size: int) -> LogHeadRecord:
         """Return the head over the first records."""
@@ -76,11 +80,13 @@ class EvidenceExport:
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            DigestMismatch, StoreUnavailable: one of its files is damaged, or cannot be read now.
+            DigestMismatch, StoreUnavailable: one of its files is damaged, or cannot be read now, or the time-stamp
+                authority does not answer.
         """
         extent, head, refs = self._begin(wanted)
         about = {"as_of": extent.at.isoformat(), "with_files": wanted.with_files}
-        writer = PackWriter(head, about, self.signer)
+        writer = PackWriter(head, about, self.signer, self.authority)
+        yield from writer.begin()
         for ref in refs:
             with self.ledger.reading() as session:
                 contents = contents_of(session, self.tree, ref, extent)
@@ -94,20 +100,31 @@ class EvidenceExport:
             extent = _extent(session, wanted.as_of)
             refs = [wanted.version] if wanted.version else list(_in_production(session, wanted.as_of))
             for ref in refs[:1]:
-                get_version(session, ref)  # An error comes before the first piece.
+                state_of(session, extent).version(ref)  # An error comes before the first piece.
             return extent, self.head(session, extent.records), refs
 
     def _files(self, writer: PackWriter, contents: VersionContents) -> Iterator[bytes]:
         for file in contents.files:
             path = f"{contents.folder}/{FILES}/{file.path}"
             yield from writer.add(path, chunks(self.blobs.path(file.sha256), file.size_bytes))
+        for name, bundle in self._signatures(contents):
+            yield from writer.add(f"{contents.folder}/{name}", [bundle])
+
+    def _signatures(self, contents: VersionContents) -> Iterator[tuple[str, bytes]]:
+        """Yield the signatures over a version's files."""
+        if not contents.files:
+            return
+        if self.signer and (own := sign_files(str(contents.version.ref), contents.files, self.signer)):
+            yield SERVER_SIGNATURE, own
+        if contents.bundle:
+            yield GIVEN_SIGNATURE, contents.bundle.encode()
 
 
 def _extent(session: Session, as_of: datetime | None) -> Extent:
     if as_of is None:
-        return Extent(last_sequence(session), datetime.now(UTC))
+        return Extent(last_sequence(session), datetime.now(UTC), is_past=False)
     until = select(func.max(AuditRow.sequence)).where(AuditRow.happened_at <= as_of)
-    return Extent(session.scalar(until) or 0, as_of)
+    return Extent(session.scalar(until) or 0, as_of, is_past=True)
 
 
 def _in_production(session: Session, as_of: datetime | None) -> Iterator[VersionRef]:

@@ -4,6 +4,7 @@ The library is in the extra `signing`, and takes seconds to import: only a call 
 """
 
 import hashlib
+import json
 import os
 import re
 from ast import literal_eval
@@ -19,8 +20,11 @@ from cryptography.x509 import load_der_x509_certificate
 
 from modelward.errors import ExtraMissing
 from modelward.evidence.model_bundle import (
+    MEDIA_TYPE,
+    PAYLOAD_TYPE,
     PREDICATE_TYPE,
     SIGNATURE_FILE,
+    STATEMENT_TYPE,
     WHOLE_MODEL,
     ModelBundle,
     ModelSignatureError,
@@ -29,7 +33,9 @@ from modelward.evidence.model_bundle import (
     parse_bundle,
     read_manifest,
 )
-from modelward.evidence.model_signature import is_ignored
+from modelward.evidence.model_signature import NEVER_SIGNED, is_ignored
+from modelward.lifecycle import ArtifactFile
+from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.libraries import load
 from modelward_server.security.trusted_signers import TrustedSigner, fingerprint_of
 from modelward_server.storage.blobs import VERIFYING
@@ -38,6 +44,15 @@ MODEL = "model"
 """The name of a model's folder there, which messages of the library mention."""
 MISMATCH = "Signature mismatch: "
 KEYLESS = "is signed by Sigstore without a key, which cannot be verified offline; sign with a key or a certificate"
+
+
+SERIALIZATION = {
+    "method": "files",
+    "hash_type": "sha256",
+    "allow_symlinks": False,
+    "ignore_paths": list(NEVER_SIGNED),
+}
+"""How the server hashes files that it signs itself."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +71,36 @@ class _OtherSignerError(Exception):
     """A signer has not signed a bundle."""
 
 
-def sign_files(files: Mapping[str, Path], key: Path, folder: Path) -> bytes:
-    """Sign the files of a version.
+def sign_files(name: str, files: Sequence[ArtifactFile], signer: EvidenceSigner) -> bytes:
+    """Sign the files of a version by their digests, which the registry has verified: none is read.
 
     Args:
-        files: the files by their paths within the version.
-        key: a private key in PEM, of the elliptic curve P-256, P-384 or P-521.
-        folder: a folder on the same file system as the files, in which they are laid out as hard links.
+        name: the version.
+        files: its files.
+        signer: the server's key, which may be in a token; the library takes only keys in files.
 
     Returns:
-        The bundle, JSON in UTF-8.
-
-    Raises:
-        ExtraMissing: the extra `signing` is not installed.
-        ValueError: the key cannot be used.
+        The bundle, JSON in UTF-8; empty if there are no files but those that are never signed.
     """
-    library = _library("model_signing.signing")
-    with _laid_out(files, folder) as model:
-        bundle = model.parent / "bundle"
-        library.Config().use_elliptic_key_signer(private_key=key).sign(model, bundle)
-        return bundle.read_bytes()
+    signed = sorted((file.path, file.sha256) for file in files if not is_ignored(file.path, ()))
+    if not signed:
+        return b""
+    root = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in signed)).hexdigest()
+    statement = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": root}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "serialization": SERIALIZATION,
+            "resources": [{"name": path, "algorithm": "sha256", "digest": digest} for path, digest in signed],
+        },
+    }
+    bundle = {
+        "mediaType": MEDIA_TYPE,
+        "verificationMaterial": {"publicKey": {"hint": signer.key_hint}, "tlogEntries": []},
+        "dsseEnvelope": json.loads(signer.envelope(json.dumps(statement).encode(), PAYLOAD_TYPE)),
+    }
+    return json.dumps(bundle, sort_keys=True).encode()
 
 
 def verify_files(

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,14 +20,19 @@ from modelward.evidence.layout import (
     ENVELOPE,
     FORMAT,
     HEAD,
+    HEAD_TIMESTAMP,
     HEAD_TYPE,
     MANIFEST,
     PREDICATE_TYPE,
+    SEAL,
+    SEAL_PREDICATE_TYPE,
     STATEMENT_TYPE,
     STATEMENT_URI,
+    TIMESTAMP,
 )
 from modelward_server.evidence.contents import VersionContents
 from modelward_server.evidence.signing import EvidenceSigner
+from modelward_server.evidence.timestamps import TimestampAuthority
 
 PIECE = 1 << 20
 """The size of the pieces in which a pack is returned."""
@@ -68,6 +73,9 @@ class _Output(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        """Stay open: a ZIP file that was given up writes its end when it is collected, perhaps after this."""
+
     def write(self, data: Any) -> int:
         self.pieces.append(bytes(data))
         self.size += len(data)
@@ -105,10 +113,17 @@ class PackWriter:
         head: the head of the audit log.
         about: what the pack is about, for the manifest.
         signer: the server's key; None: the pack is not signed.
+        authority: stamps what is signed with the time; None: nobody does.
     """
 
-    def __init__(self, head: LogHeadRecord, about: dict[str, Any], signer: EvidenceSigner | None) -> None:
-        self._head, self._about, self._signer = head, about, signer
+    def __init__(
+        self,
+        head: LogHeadRecord,
+        about: dict[str, Any],
+        signer: EvidenceSigner | None,
+        authority: TimestampAuthority | None,
+    ) -> None:
+        self._head, self._about, self._signer, self._authority = head, about, signer, authority
         self._output = _Output()
         self._zip = zipfile.ZipFile(self._output, "w", zipfile.ZIP_DEFLATED)
         self._files: list[dict[str, Any]] = []
@@ -132,13 +147,32 @@ class PackWriter:
                 yield from self._output.take(PIECE)
         self._files.append({"path": path, "sha256": digest.hexdigest(), "size": size})
 
+    def begin(self) -> Iterator[bytes]:
+        """Write the head of the log.
+
+        Raises:
+            StoreUnavailable: the time-stamp authority does not answer; nothing was returned yet.
+        """
+        head = self._enveloped(self._head.payload(), HEAD_TYPE)
+        yield from self.add(HEAD, [head])
+        if self._authority:
+            yield from self.add(HEAD_TIMESTAMP, [self._authority.stamp(head)])
+
     def finish(self) -> Iterator[bytes]:
-        """Write the head, the manifest and its signature, and return the rest."""
-        yield from self.add(HEAD, [self._enveloped(self._head.payload(), HEAD_TYPE)])
+        """Write the manifest, its signature and the seal, and return the rest.
+
+        Raises:
+            StoreUnavailable: the time-stamp authority does not answer.
+        """
         manifest = canonical_json(self._manifest())
         self._write(MANIFEST, manifest)
+        unlisted = {ENVELOPE: self._enveloped(self._statement(manifest), STATEMENT_TYPE)}
+        if self._authority:
+            unlisted[TIMESTAMP] = self._authority.stamp(unlisted[ENVELOPE])
+        for path, content in unlisted.items():
+            self._write(path, content)
         # Not compressed: a compressed file has bits that do not count, and it is the only one that is not signed.
-        self._write(ENVELOPE, self._enveloped(self._statement(manifest), STATEMENT_TYPE), zipfile.ZIP_STORED)
+        self._write(SEAL, self._enveloped(self._seal(unlisted), STATEMENT_TYPE), zipfile.ZIP_STORED)
         self._zip.close()
         yield from self._output.take(0)
 
@@ -162,16 +196,18 @@ class PackWriter:
 
     def _statement(self, manifest: bytes) -> bytes:
         """Return an in-toto statement about the manifest and the versions' digests."""
-        own = {"name": MANIFEST, "digest": {"sha256": hashlib.sha256(manifest).hexdigest()}}
-        statement = {
-            "_type": STATEMENT_URI,
-            "subject": [own, *self._subjects],
-            "predicateType": PREDICATE_TYPE,
-            "predicate": {
-                "records": self._head.records,
-                "root": self._head.root.hex(),
-                "before_signature": {"bytes": self._output.total, "sha256": self._output.digest.hexdigest()},
-                **self._about,
-            },
-        }
-        return canonical_json(statement)
+        predicate = {"records": self._head.records, "root": self._head.root.hex(), **self._about}
+        return _statement([_subject(MANIFEST, manifest), *self._subjects], PREDICATE_TYPE, predicate)
+
+    def _seal(self, unlisted: Mapping[str, bytes]) -> bytes:
+        """Return an in-toto statement about all bytes so far, and the files that the manifest cannot list."""
+        predicate = {"bytes": self._output.total, "sha256": self._output.digest.hexdigest()}
+        return _statement([_subject(*file) for file in unlisted.items()], SEAL_PREDICATE_TYPE, predicate)
+
+
+def _subject(name: str, content: bytes) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": hashlib.sha256(content).hexdigest()}}
+
+
+def _statement(subjects: Sequence[dict[str, Any]], kind: str, predicate: dict[str, Any]) -> bytes:
+    return canonical_json({"_type": STATEMENT_URI, "subject": subjects, "predicateType": kind, "predicate": predicate})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,11 @@ class EvidenceSigner:
         """The id of the key, by which envelopes name it."""
         key_id: str = self._signer.public_key.keyid
         return key_id
+
+    @property
+    def key_hint(self) -> str:
+        """SHA-256 of the public key in PEM, as hex, by which signatures over models name it."""
+        return hashlib.sha256(self._signer.public_key.keyval["public"].encode()).hexdigest()
 
     def envelope(self, payload: bytes, payload_type: str) -> str:
         """Return a signed DSSE envelope as JSON.

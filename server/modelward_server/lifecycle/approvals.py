@@ -192,7 +192,12 @@ def list_approvals(
 def to_approval(row: ApprovalRow, now: datetime | None = None) -> Approval:
     """Return the request of a row, as it is at a time; None: without regard to its end."""
     approval = replace(APPROVAL.load(row.found), state=ApprovalState(row.state), etag=f"r{row.revision}")
-    ended = now is not None and approval.expires_at is not None and approval.expires_at <= now
+    return approval if now is None else at_time(approval, now)
+
+
+def at_time(approval: Approval, now: datetime) -> Approval:
+    """Return a request as it is at a time: it may have expired."""
+    ended = approval.expires_at is not None and approval.expires_at <= now
     return replace(approval, state=ApprovalState.EXPIRED) if ended and approval.state.is_open else approval
 
 

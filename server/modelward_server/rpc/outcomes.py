@@ -1,6 +1,6 @@
 """The drift service's methods for predictions and their labels: convert, call, convert."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
 from modelward.shared.convert.outcomes import outcome_from_proto, performance_to_proto, recorded_to_proto
@@ -8,10 +8,8 @@ from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.drift.outcomes import check, record_outcomes
 from modelward_server.drift.performance_alarms import evaluate_newest_period, keep_test_result
-from modelward_server.drift.periods import Periods, list_performance
+from modelward_server.drift.periods import DEFAULT_PERIOD, Periods, list_performance
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
-
-DEFAULT_PERIOD = timedelta(days=1)
 
 
 class OutcomeServicer(DriftServiceServicer):

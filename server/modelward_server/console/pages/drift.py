@@ -9,10 +9,11 @@ from starlette.requests import Request
 from modelward import AsyncClient
 from modelward.drift import DriftReport
 from modelward.lifecycle import Model, ModelVersion
-from modelward_server.console.drawing import THRESHOLD, Course, course
+from modelward_server.console.drawing import THRESHOLD
 from modelward_server.console.pages.lists import first
 from modelward_server.console.pages.parameters import share, shown_version
 from modelward_server.console.what_if import Limits, would_alarm
+from modelward_server.reports.courses import Course, course
 
 TEMPLATE = "drift"
 REPORTS = 20

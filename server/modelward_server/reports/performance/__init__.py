@@ -1,0 +1,1 @@
+"""Live performance of a version over time as a page."""
