@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from modelward._record import Record, counted
-from modelward.errors import FieldViolation, InvalidField
+from modelward.evidence.envelopes import DefectError, check_written, read_key, verified
 from modelward.evidence.layout import (
     ENVELOPE,
     FILES,
@@ -22,12 +23,13 @@ from modelward.evidence.layout import (
     HEAD,
     HEAD_TYPE,
     MANIFEST,
+    ORIGIN,
     RECORDS,
     STATEMENT_TYPE,
     VERSION,
 )
 from modelward.evidence.merkle import includes, leaf_hash
-from modelward.evidence.zip_structure import structure_defects
+from modelward.evidence.zip_structure import check_directory, structure_defects
 from modelward.lifecycle import ArtifactFile, AuditRecord
 from modelward.shared.manifest import manifest_digest
 from modelward.shared.record_hash import record_hash
@@ -35,6 +37,8 @@ from modelward.shared.record_hash import record_hash
 READ_BYTES = 1 << 20
 MAX_TEXT_BYTES = 256 << 20
 """The largest JSON file of a pack that is read into memory."""
+MAX_UNSIGNED_BYTES = 16 << 20
+"""The same of the files that are read before a signature is verified: the manifest and envelopes."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,24 +79,47 @@ def verify_pack(path: Path, public_key: Path | None = None) -> PackVerification:
     Raises:
         InvalidField: the key cannot be read.
     """
-    key = None if public_key is None else _key(public_key)
+    return _verified_pack(path, [] if public_key is None else [read_key(public_key)])
+
+
+def verify_foreign_pack(path: Path, keys: Sequence[Any], max_bytes: int) -> PackVerification:
+    """Verify a pack of anybody: what no trusted key has signed is neither unpacked beyond a limit nor parsed.
+
+    Args:
+        path: the ZIP file.
+        keys: the trusted public keys, as `modelward.evidence.envelopes.public_key` returns them.
+        max_bytes: how many bytes its files may have in all when they are unpacked.
+
+    Returns:
+        What it says, and what is wrong; a pack without a signature of these keys is never intact.
+    """
+    return _verified_pack(path, keys, max_bytes)
+
+
+def _verified_pack(path: Path, keys: Sequence[Any], max_bytes: int | None = None) -> PackVerification:
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as opened:
-            return _Verifier(opened, file, key).run()
+        with path.open("rb") as file:
+            check_directory(file)
+            with zipfile.ZipFile(file) as opened:
+                return _Verifier(opened, file, keys, max_bytes).run()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         return PackVerification((), 0, 0, "", (f"{path.name}: is no readable ZIP file: {error}",))
 
 
-class DefectError(Exception):
-    """Something is wrong with a file of a pack."""
-
-
 class _Verifier:
-    """Verifies one pack."""
+    """Verifies one pack.
 
-    def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], key: Any) -> None:
-        self._pack, self._file_bytes, self._key = pack, file, key
+    Args:
+        pack: the ZIP file.
+        file: its bytes.
+        keys: public keys, one of which must have signed it; none: signatures are not verified.
+        max_bytes: how many bytes its files may have in all; None for any number, and to read on without a signature.
+    """
+
+    def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], keys: Sequence[Any], max_bytes: int | None) -> None:
+        self._pack, self._file_bytes, self._keys, self._max_bytes = pack, file, keys, max_bytes
         self._names = [one.filename for one in pack.infolist()]
+        self._known = set(self._names)
         self._defects: list[str] = []
         self._digests: dict[str, str] = {}
         self._records = 0
@@ -100,19 +127,24 @@ class _Verifier:
     def run(self) -> PackVerification:
         manifest = self._attempt(MANIFEST, self._manifest) or {"files": [], "versions": []}
         signed_by = self._attempt(ENVELOPE, lambda: self._signature(manifest)) or ""
-        for listed in manifest["files"]:
-            self._attempt(listed["path"], lambda listed=listed: self._file(listed))
+        if self._attempt(MANIFEST, lambda: self._check_size(manifest)):
+            for listed in manifest["files"]:
+                self._attempt(listed["path"], lambda listed=listed: self._file(listed))
         self._unlisted(manifest)
         self._defects += structure_defects(self._pack, self._file_bytes)
+        if signed_by or self._max_bytes is None:
+            self._check_contents()
+        return PackVerification(
+            tuple(manifest["versions"]), len(self._digests), self._records, signed_by, tuple(self._defects)
+        )
+
+    def _check_contents(self) -> None:
         head = self._attempt(HEAD, self._head)
         for name in self._names:
             if name.endswith(f"/{RECORDS}") and head:
                 self._attempt(name, lambda name=name: self._proofs(name, head))
             if name.endswith(f"/{VERSION}"):
                 self._attempt(name, lambda name=name: self._version(name))
-        return PackVerification(
-            tuple(manifest["versions"]), len(self._digests), self._records, signed_by, tuple(self._defects)
-        )
 
     def _attempt(self, name: str, check: Any) -> Any:
         try:
@@ -126,7 +158,7 @@ class _Verifier:
         return None
 
     def _manifest(self) -> dict[str, Any]:
-        manifest: dict[str, Any] = json.loads(self._text(MANIFEST))
+        manifest: dict[str, Any] = json.loads(self._text(MANIFEST, MAX_UNSIGNED_BYTES))
         if manifest["format"] != FORMAT:
             raise DefectError(f"has the format {manifest['format']!r}; this verifies {FORMAT}")
         if not all(isinstance(one, str) for one in manifest["versions"]):
@@ -135,13 +167,19 @@ class _Verifier:
             raise DefectError("does not list files")
         return manifest
 
+    def _check_size(self, manifest: dict[str, Any]) -> bool:
+        size = sum(max(one["size"], 0) for one in manifest["files"])
+        if self._max_bytes is not None and size > self._max_bytes:
+            raise DefectError(f"lists files of {size:,} bytes; at most {self._max_bytes:,} are allowed")
+        return True
+
     def _signature(self, manifest: dict[str, Any]) -> str:
-        if ENVELOPE not in self._names:
+        if ENVELOPE not in self._known:
             raise DefectError("is missing")
         statement, key_id = self._opened(ENVELOPE, STATEMENT_TYPE)
         self._check_bytes(statement["predicate"]["before_signature"])
         subjects = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
-        actual = hashlib.sha256(self._text(MANIFEST)).hexdigest()
+        actual = hashlib.sha256(self._text(MANIFEST, MAX_UNSIGNED_BYTES)).hexdigest()
         if subjects.get(MANIFEST) != actual:
             raise DefectError(f"signs another manifest than {MANIFEST}, whose SHA-256 is {actual}")
         if set(subjects) - {MANIFEST} != set(manifest["versions"]):
@@ -164,14 +202,15 @@ class _Verifier:
 
     def _opened(self, name: str, kind: str) -> tuple[dict[str, Any], str]:
         """Return what an envelope of the pack says, and the id of the key; without a key it is not verified."""
-        _check_written(self._text(name))
-        if self._key is not None:
-            return _verified(self._text(name), kind, self._key)
-        return dict(json.loads(base64.b64decode(json.loads(self._text(name))["payload"], validate=True))), ""
+        envelope = self._text(name, MAX_UNSIGNED_BYTES)
+        check_written(envelope)
+        if self._keys or self._max_bytes is not None:
+            return verified(envelope, kind, self._keys)
+        return dict(json.loads(base64.b64decode(json.loads(envelope)["payload"], validate=True))), ""
 
     def _file(self, listed: dict[str, Any]) -> None:
         path, digest, size = listed["path"], hashlib.sha256(), 0
-        if path not in self._names:
+        if path not in self._known:
             raise DefectError("is missing")
         with self._pack.open(path) as file:
             while chunk := file.read(READ_BYTES):
@@ -188,8 +227,8 @@ class _Verifier:
     def _unlisted(self, manifest: dict[str, Any]) -> None:
         known = {one["path"] for one in manifest["files"]} | {MANIFEST, ENVELOPE}
         self._defects += [f"{name}: is not in the manifest" for name in self._names if name not in known]
-        repeated = {name for name in self._names if self._names.count(name) > 1}
-        self._defects += [f"{name}: is there more than once" for name in sorted(repeated)]
+        repeated = sorted(name for name, count in Counter(self._names).items() if count > 1)
+        self._defects += [f"{name}: is there more than once" for name in repeated]
 
     def _head(self) -> dict[str, Any]:
         return self._opened(HEAD, HEAD_TYPE)[0]
@@ -215,64 +254,26 @@ class _Verifier:
         for path, digest in self._digests.items():
             if path.startswith(f"{folder}{FILES}/") and own.get(path.removeprefix(f"{folder}{FILES}/")) != digest:
                 raise DefectError(f"does not have {path} among its files")
+        origin = self._digests.get(f"{folder}{ORIGIN}")
+        if origin and origin != version["origin"]["pack_sha256"]:
+            raise DefectError(f"was imported with another pack than {ORIGIN}")
 
-    def _text(self, name: str) -> bytes:
-        if self._pack.getinfo(name).file_size > MAX_TEXT_BYTES:
-            raise DefectError(f"has more than {MAX_TEXT_BYTES} bytes")
-        return self._pack.read(name)
-
-
-def _check_written(envelope: bytes) -> None:
-    """Check that an envelope is written in the only way in which the server writes it: base64 has others.
-
-    Raises:
-        DefectError: it is not.
-    """
-    read = json.loads(envelope)
-    texts = [read["payload"], *(one["sig"] for one in read["signatures"])]
-    same = all(base64.b64encode(base64.b64decode(text)).decode() == text for text in texts)
-    if not same or json.dumps(read, sort_keys=True).encode() != envelope:
-        raise DefectError("was changed: it is not written as the server writes it")
+    def _text(self, name: str, most: int = MAX_TEXT_BYTES) -> bytes:
+        return read_text(self._pack, name, most)
 
 
-def _verified(envelope: bytes, kind: str, key: Any) -> tuple[dict[str, Any], str]:
-    """Return what an envelope signs, and the id of the key.
+def read_text(pack: zipfile.ZipFile, name: str, most: int = MAX_TEXT_BYTES) -> bytes:
+    """Return a file of a pack.
 
     Raises:
-        DefectError: no signature of the key is valid, or it is of another kind.
+        DefectError: it is too large.
+        KeyError, zipfile.BadZipFile: it is missing, or damaged.
     """
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.exceptions import VerificationError
-
-    opened = Envelope.from_dict(json.loads(envelope))
-    if not opened.signatures:
-        raise DefectError("is not signed")
-    if opened.payload_type != kind:
-        raise DefectError(f"signs {opened.payload_type!r} in place of {kind!r}")
-    try:
-        accepted = opened.verify([key], 1)
-    except VerificationError:
-        raise DefectError("is not signed by this key, or was changed after it was") from None
-    return json.loads(opened.payload), next(iter(accepted))
-
-
-def _key(path: Path) -> Any:
-    """Read a public key.
-
-    Raises:
-        InvalidField: it cannot be read.
-    """
-    try:
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-        from securesystemslib.signer import SSlibKey
-    except ModuleNotFoundError as error:
-        fix = f"needs {error.name}: pip install 'modelward[verify]'"
-        raise InvalidField(FieldViolation("public_key", fix)) from None
-    try:
-        read: Any = load_pem_public_key(path.read_bytes())
-        return SSlibKey.from_crypto(read)
-    except (OSError, ValueError) as error:
-        raise InvalidField(FieldViolation("public_key", f"{path} is no public key in PEM: {error}")) from None
+    size = pack.getinfo(name).file_size
+    if size > most:
+        raise DefectError(f"has more than {most} bytes")
+    with pack.open(name) as file:  # Unpacked at once, a file may have more bytes than it says.
+        return file.read(size)
 
 
 def _record(read: dict[str, Any]) -> AuditRecord:

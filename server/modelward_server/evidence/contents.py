@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from modelward.evidence.layout import BUNDLE, FILES, MODEL, ORIGIN, RECORDS, VERSION
 from modelward.findings import Finding
 from modelward.lifecycle import ArtifactFile, ModelVersion, PromotionPolicy, Transition, VersionRef
 from modelward.reviews import Review
@@ -43,6 +44,7 @@ from modelward_server.lifecycle.versions import get_version
 from modelward_server.reports.model_card.page import draw_page as draw_card
 from modelward_server.storage.audit import Kind, payload_of, to_record
 from modelward_server.storage.paging import all_items
+from modelward_server.storage.signature_tables import ModelSignatureRow
 from modelward_server.storage.tables import AuditRow
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class VersionContents:
-    """The files about one version, in memory, and its own files, which are streamed."""
+    """The files about one version, in memory, and those that are streamed: its own ones, and the pack of its origin."""
 
     version: ModelVersion
     folder: str
@@ -78,7 +80,14 @@ def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent
     version = get_version(session, ref)
     folder = f"versions/{ref.model}/{ref.version}"
     texts = dict(_texts(session, tree, version, extent))
-    return VersionContents(version, folder, texts, () if version.artifact_deletion else version.files)
+    return VersionContents(version, folder, texts, tuple(_streamed(version)))
+
+
+def _streamed(version: ModelVersion) -> Iterator[ArtifactFile]:
+    if not version.artifact_deletion:
+        yield from (replace(file, path=f"{FILES}/{file.path}") for file in version.files)
+    if version.origin:
+        yield ArtifactFile(ORIGIN, version.origin.pack_bytes, version.origin.pack_sha256)
 
 
 def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Extent) -> Iterator[tuple[str, bytes]]:
@@ -87,8 +96,9 @@ def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Exten
     approvals = list(all_items(lambda token: list_approvals(session, ref, None, "", PAGE, token, at)))
     periods = all_items(lambda token: list_periods(session, ref, "", None, at, PAGE, token, at))
     model = to_model(model_row(session, ref.model), 0)
-    yield "version.json", message_json(version_to_proto(version))
-    yield "model.json", message_json(model_to_proto(model))
+    signed = session.get(ModelSignatureRow, (ref.model, ref.version))
+    yield VERSION, message_json(version_to_proto(version))
+    yield MODEL, message_json(model_to_proto(model))
     yield "transitions.json", messages_json(map(transition_to_proto, transitions))
     yield "approvals.json", messages_json(map(approval_to_proto, approvals))
     yield "policy.json", message_json(policy_to_proto(get_policy(session, ref.model)))
@@ -96,7 +106,9 @@ def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Exten
     yield "findings.json", messages_json(map(finding_to_proto, _findings(session, ref, at)))
     yield "reviews.json", messages_json(map(review_to_proto, _reviews(session, ref, at)))
     yield "engines.json", messages_json(map(period_to_proto, periods))
-    yield "records.json", to_json_bytes(list(_records(session, tree, ref, extent)))
+    yield RECORDS, to_json_bytes(list(_records(session, tree, ref, extent)))
+    if signed:
+        yield BUNDLE, signed.bundle.encode()
     yield from _studies(session, version, at)
     yield "bom.cdx.json", to_json_bytes(bill_of_materials(version))
     yield "model-card.html", draw_card(model, version, transitions, approvals)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from modelward.evidence.layout import FILES, HEAD_TYPE
+from modelward.evidence.layout import HEAD_TYPE
 from modelward.lifecycle import VersionRef
 from modelward_server.evidence.contents import Extent, VersionContents, contents_of
 from modelward_server.evidence.log_tree import LogTree
@@ -99,7 +99,7 @@ class EvidenceExport:
 
     def _files(self, writer: PackWriter, contents: VersionContents) -> Iterator[bytes]:
         for file in contents.files:
-            path = f"{contents.folder}/{FILES}/{file.path}"
+            path = f"{contents.folder}/{file.path}"
             yield from writer.add(path, chunks(self.blobs.path(file.sha256), file.size_bytes))
 
 
