@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import mlflow
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import select
 
 from modelward import AsyncClient, Client, Inventory, PromotionPolicy, RequiredApproval, errors
 from modelward.backtest import ValidationFold
@@ -28,6 +30,7 @@ from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
 from modelward_server.storage.retention import named_blobs
+from modelward_server.storage.tables import VersionRow
 from tests.console.conftest import browsing
 from tests.evidence.test_pack import names_of, read, rewritten, write_key
 from tests.support.clients import as_async
@@ -56,10 +59,11 @@ class There:
         self.running = RunningServer(settings.model_copy(update=signers))
         self.mw = Client(self.running.target, actor="risk")
         kind = LGBMRegressor(n_estimators=3, min_child_samples=2, n_jobs=1, verbose=-1)
-        self.model = kind.fit(ROWS, 2 * ROWS.momentum)
+        model = kind.fit(ROWS, 2 * ROWS.momentum)
+        self.predicted: Any = model.predict(ROWS)
         saved = folder / "model"
         saved.mkdir()
-        self.model.booster_.save_model(saved / "model.lgbm")
+        model.booster_.save_model(saved / "model.lgbm")
         self.mw.create_model("rates")
         stated = Inventory(owners=("index desk",), tier=1, depends_on=("rates",))
         self.mw.create_model("spx", description="momentum", tags={"desk": "index"}, inventory=stated)
@@ -173,10 +177,24 @@ async def test_a_version_is_adopted_with_its_record(
     assert (model.description, model.tags) == ("momentum", {"desk": "index"})
     assert (model.inventory.owners, model.inventory.tier, model.inventory.depends_on) == (("index desk",), 1, ())
     loaded = await client.load(f"{name}/1")
-    assert np.allclose(loaded.predict(ROWS), there.model.predict(ROWS))
+    assert np.allclose(loaded.predict(ROWS), there.predicted)
     assert (await client.get_version(version)).origin == origin
     verified = await as_async(here.founder).verify_audit_log()
     assert verified.intact, verified.defects
+
+
+def test_a_changed_origin_is_found(here: Here, there: There, name: str) -> None:
+    here.quant.import_evidence(there.pack, as_model=name)
+    row = select(VersionRow).where(VersionRow.model == name)
+    with here.running.app.ledger.writing() as session:
+        changed = session.scalars(row).one()
+        origin = changed.origin or {}
+        changed.origin = origin | {"registrants": ["nobody"]}
+    [defect] = here.founder.verify_audit_log().defects
+    assert (defect.key, defect.field) == (f"{name}/1", "origin")
+    with here.running.app.ledger.writing() as session:
+        session.scalars(row).one().origin = origin
+    assert here.founder.verify_audit_log().intact
 
 
 def digest(file: Path) -> str:
@@ -376,6 +394,7 @@ DAMAGES: dict[str, tuple[Callable[[There, Path], Path], str]] = {
 }
 
 
+@pytest.mark.weekly("postgresql")  # The database is no part of what is refused.
 def test_what_is_damaged_or_foreign_is_refused_and_named(here: Here, there: There, name: str, tmp_path: Path) -> None:
     for number, (kind, (damage, said)) in enumerate(DAMAGES.items()):
         pack = damage(there, tmp_path / f"{number}.zip")
@@ -432,6 +451,7 @@ def test_clients_import_into_models_that_they_reach(here: Here, there: There, na
         here.compliance.import_evidence(there.pack, as_model=name)
 
 
+@pytest.mark.weekly("postgresql")
 def test_the_command_imports_shows_and_returns_packs(here: Here, there: There, name: str, tmp_path: Path) -> None:
     env = {"MODELWARD_SERVER": here.running.target, "MODELWARD_TOKEN": here.token("shell", Role.TRAINER)}
 

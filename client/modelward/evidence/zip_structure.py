@@ -22,7 +22,7 @@ END64 = struct.Struct("<4sQ2H2L4Q")
 LOCATOR = struct.Struct("<4sLQL")
 """The record between these two (4.3.15)."""
 MAX_FILES = 50_000
-MAX_DIRECTORY_BYTES = 32 << 20
+MAX_DIRECTORY_BYTES = 8 << 20
 """The directory is held in memory, and is not verified before it is read."""
 UTF8_NAME = 0x800
 """The flag of a name with other characters than ASCII."""
