@@ -309,8 +309,8 @@ class ModelVersion(Record):
 
     @property
     def registrants(self) -> tuple[str, ...]:
-        """Who registered it, here or where it was imported from: nobody of them is independent of it."""
-        return (self.created_by, *(self.origin.registrants if self.origin else ()))
+        """Who registered it, here and where it was imported from: none of them is independent of it."""
+        return tuple(dict.fromkeys([self.created_by, *(self.origin.registrants if self.origin else ())]))
 
     @property
     def ref(self) -> VersionRef:
