@@ -113,6 +113,7 @@ DEFINED_IN = {
     "Observed": "modelward.drift",
     "OnDrift": "modelward.retraining",
     "OnPerformance": "modelward.retraining",
+    "Origin": "modelward.lifecycle",
     "Outcome": "modelward.drift",
     "Overfitting": "modelward.backtest",
     "Overlap": "modelward.schedules",

@@ -23,7 +23,8 @@ ModelwardError
 │   ├── ModelExists
 │   ├── ScheduleExists
 │   ├── AbTestExists
-│   └── ApprovalExists
+│   ├── ApprovalExists
+│   └── VersionExists
 ├── FailedPrecondition
 │   ├── IllegalTransition
 │   ├── ApprovalClosed
@@ -32,6 +33,7 @@ ModelwardError
 │   ├── DrillEnded
 │   ├── EngineNotDrilled
 │   ├── BlobsMissing
+│   ├── NoTrustedKey
 │   ├── SourceNotAllowed
 │   ├── FormatNotExecutable
 │   ├── ModelFailed
@@ -244,6 +246,10 @@ class ApprovalExists(AlreadyExists, reason="APPROVAL_EXISTS"):
     """Another request of approval for the same transition is open; `metadata["approval_id"]` names it."""
 
 
+class VersionExists(AlreadyExists, reason="VERSION_EXISTS"):
+    """The model has the version that would be imported; `metadata["version"]` is its number here."""
+
+
 class FailedPrecondition(ModelwardError):
     """The request is valid, but the current state does not allow it."""
 
@@ -280,6 +286,10 @@ class EngineNotDrilled(FailedPrecondition, reason="ENGINE_NOT_DRILLED"):
 
 class ExtraMissing(FailedPrecondition, reason="EXTRA_MISSING"):
     """The call needs an optional part of the server that is not installed; `metadata["extra"]` names it."""
+
+
+class NoTrustedKey(FailedPrecondition, reason="NO_TRUSTED_KEY"):
+    """The server trusts no key of evidence packs, so it imports none; `metadata["setting"]` names the setting."""
 
 
 class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):

@@ -206,6 +206,44 @@ class ModelSignature(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class Origin(Record):
+    """The version of another registry that a version was imported from, as the signed evidence pack has it."""
+
+    source_model: str
+    """The name of its model there."""
+    source_version: int
+    """Its number there."""
+    registrants: tuple[str, ...]
+    """Who registered it there, and the registrants of its own origin if it had been imported there; sorted."""
+    registered_at: datetime
+    """When it was registered there, in UTC."""
+    registration_hash: str
+    """The hash of the record of its registration in the audit log there, as hex: no other version has the same."""
+    registration_sequence: int
+    """The number of that record."""
+    key_id: str
+    """The id of the trusted key that signed the pack."""
+    pack_sha256: str
+    """SHA-256 of the pack, as hex."""
+    pack_bytes: int
+    """The size of the pack in bytes."""
+    exported_at: datetime
+    """When the pack was made, in UTC."""
+    log_records: int
+    """The number of records of the audit log there, to whose head the proofs of the pack lead."""
+    log_root: str
+    """The root of the Merkle tree over these records, as hex."""
+
+    @property
+    def ref(self) -> VersionRef:
+        """The reference to the version there."""
+        return VersionRef(self.source_model, self.source_version)
+
+    def _describe(self) -> str:
+        return f"{self.ref} of the registry with the key {self.key_id[:16]}, by {', '.join(self.registrants)}"
+
+
+@dataclass(frozen=True, repr=False)
 class ModelVersion(Record):
     """One version of a model: immutable files and their metadata."""
 
@@ -267,6 +305,13 @@ class ModelVersion(Record):
     """The retraining job that registered it; empty if none did."""
     model_signature: ModelSignature | None = None
     """The signature over its files that was verified when it was registered; None if there was none."""
+    origin: Origin | None = None
+    """Where it was imported from with an evidence pack; None for a version that was registered here."""
+
+    @property
+    def registrants(self) -> tuple[str, ...]:
+        """Who registered it, here and where it was imported from: none of them is independent of it."""
+        return tuple(dict.fromkeys([self.created_by, *(self.origin.registrants if self.origin else ())]))
 
     @property
     def ref(self) -> VersionRef:

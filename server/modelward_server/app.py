@@ -59,6 +59,7 @@ from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.datasets import stored_table
 from modelward_server.rpc.drift import DriftServicer
+from modelward_server.rpc.evidence_import import EvidenceImport
 from modelward_server.rpc.governance import GovernanceServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
@@ -86,6 +87,7 @@ from modelward_server.scoring.warming import Warming
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
+from modelward_server.security.trusted_evidence_keys import TrustedEvidenceKeys
 from modelward_server.security.trusted_signers import TrustedSigners
 from modelward_server.settings import Settings
 from modelward_server.storage import retention_task
@@ -157,6 +159,8 @@ class App:
         self.replicas = Replicas(self.ledger)
         self._signers = TrustedSigners(settings.trusted_signers)
         self._signers.read()  # A server that could verify nothing must not start.
+        self._evidence_keys = TrustedEvidenceKeys(settings.trusted_evidence_keys)
+        self._evidence_keys.read()
 
     async def start(self) -> int:
         """Start serving and return the port."""
@@ -337,7 +341,11 @@ class App:
         add_RetrainingServiceServicer_to_server(servicer, self._server)
 
     def _add_governance_service(self) -> None:
-        servicer = GovernanceServicer(self._unit_of_work, self.evidence)
+        settings = self._settings
+        imports = EvidenceImport(
+            self.blobs, self._evidence_keys, self._signers, settings.import_evidence_mb, settings.allow_pickle
+        )
+        servicer = GovernanceServicer(self._unit_of_work, self.evidence, imports)
         add_GovernanceServiceServicer_to_server(servicer, self._server)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
         self.background.start("drills", DrillTask(own).run)

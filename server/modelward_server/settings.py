@@ -136,6 +136,14 @@ class Settings(BaseSettings):
         description="Comma-separated files of public keys or authorities' certificates, in PEM, whose signatures over "
         "models are trusted, and folders of such files named *.pem.",
     )
+    trusted_evidence_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated files of public keys, in PEM, of registries whose evidence packs may be imported, "
+        "and folders of such files named *.pem.",
+    )
+    import_evidence_mb: int = Field(
+        default=4096, ge=1, description="Maximum MiB of the unpacked files of an evidence pack that is imported."
+    )
     dask_scheduler: str = Field(
         default="",
         description="Address of a dask scheduler whose workers compare Parquet data, such as tcp://10.0.0.5:8786.",
@@ -316,7 +324,9 @@ class Settings(BaseSettings):
             raise ValueError("leaves no port for each process: they use this one and those after it")
         return port
 
-    @field_validator("allowed_sources", "trusted_types", "trusted_signers", "webhooks", mode="before")
+    @field_validator(
+        *("allowed_sources", "trusted_types", "trusted_signers", "trusted_evidence_keys", "webhooks"), mode="before"
+    )
     @classmethod
     def split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -184,6 +184,7 @@ def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "X": {"a": [1.0]},
         "tables": [{"a": [1.0]}],
         "y": [1.0],
+        "path": file,
         "uri": "file:///nowhere",
         "source_uri": "file:///nowhere",
         "ids": ["a"],

@@ -122,6 +122,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "list_approvals": lambda c: c.list_approvals("m"),
     "log_head": lambda c: c.log_head(),
     "export_evidence": lambda c: c.export_evidence("m/1", Path(gettempdir(), f"modelward-odd-{uuid4().hex}.zip")),
+    "import_evidence": lambda c: c.import_evidence(Path(__file__)),
+    "download_origin": lambda c: c.download_origin("m/1", Path(gettempdir(), f"modelward-odd-{uuid4().hex}.zip")),
     "open_finding": lambda c: c.open_finding("m", title="t", severity="low", owner="a"),
     "update_finding": lambda c: c.update_finding("f", remedy="r"),
     "close_finding": lambda c: c.close_finding("f", remedy="r"),

@@ -189,6 +189,8 @@ NO_LOCATIONS = {
     "modelward.v1.ModelVersion.model_file": "one of the version's files, told by the server",
     "modelward.v1.TrainingData.uri": "told for the record, and never read",
     "modelward.v1.ModelSignature.unsigned_files": "the version's files, told by the server",
+    "modelward.v1.Origin.source_model": "the name of a model of another registry",
+    "modelward.v1.Origin.source_version": "a number",
 }
 """Texts that look like locations by their names, and why they are none."""
 

@@ -29,6 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from modelward import Client
 from modelward.cli.commands import cli
 from modelward.shared.profiles import Configuration
+from tests.evidence.test_pack import write_key
 from tests.support.document_runner import TARGET, DocumentRunner, issue_certificates
 from tests.support.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
 from tests.support.server_process import ServerProcess
@@ -111,6 +112,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reader(folder: Path) -> Iterator[DocumentRunner]:
     env = {"MODELWARD_SCORING_PROCESSES": "8", "MODELWARD_SCORE_LOG": "1"}
+    env["MODELWARD_SIGNING_KEY"] = str(write_key(folder, "evidence"))
+    env["MODELWARD_TRUSTED_EVIDENCE_KEYS"] = str(folder / "evidence.pub")
     server = ServerProcess(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log", env=env)
     issue_certificates(folder)
     for name in ("protos", "buf.yaml"):

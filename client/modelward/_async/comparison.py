@@ -187,7 +187,7 @@ class AsyncComparisons(AsyncUploading):
         else:
             put_replay(request, replay, X, y, ids, sent, as_names(ignore, "ignore"), time, group, by, columns)
         if isinstance(X, Path):
-            request.data.blob = await self._upload_file(X, timeout)
+            request.data.blob = await self._upload_file("X", X, timeout)
         if request.ByteSize() > MESSAGE_BYTES:
             tables = [request.data, request.trials.returns, *(prediction.data for prediction in request.predictions)]
             await self._upload_tables([table for table in tables if table.WhichOneof("source")], timeout)

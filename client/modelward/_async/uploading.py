@@ -44,8 +44,13 @@ class AsyncUploading(AsyncConnection):
             if saved.files:
                 await self._upload(saved, timeout)
 
-    async def _upload_file(self, path: Path, timeout: float | None) -> str:
+    async def _upload_file(self, argument: str, path: Path, timeout: float | None) -> str:
         """Upload a file, and return its digest.
+
+        Args:
+            argument: the name of the argument that it was given as.
+            path: the file.
+            timeout: seconds for the upload; those of the client by default.
 
         Raises:
             InvalidField: it cannot be read.
@@ -53,6 +58,6 @@ class AsyncUploading(AsyncConnection):
         try:
             file = await asyncio.to_thread(describe_file, path, path.name)
         except OSError as error:
-            raise InvalidField(FieldViolation("X", f"{path} cannot be read: {error.strerror}")) from None
+            raise InvalidField(FieldViolation(argument, f"{path} cannot be read: {error.strerror}")) from None
         await self._upload(Saved(path.parent, (file,), "", {}), timeout)
         return file.sha256

@@ -1,19 +1,22 @@
 # Derived from modelward/_async/evidence.py by client/unasync.py: change that one.
 """Client methods for proofs about the audit log, and for evidence packs."""
 
+from collections.abc import Generator
 from datetime import datetime
 from pathlib import Path
 
 from modelward._coerce import AnyVersion, as_ref
-from modelward._sync.connection import Connection
+from modelward._sync.uploading import Uploading
 from modelward.evidence.head import LogHead
+from modelward.lifecycle import ModelVersion
 from modelward.shared.convert.common import ref_to_proto, time_from_proto, time_to_proto
+from modelward.shared.convert.lifecycle import version_from_proto
 from modelward.v1 import governance_pb2 as pb
 
 EXPORT_SECONDS = 3600.0
 
 
-class Evidence(Connection):
+class Evidence(Uploading):
     """Proofs about the audit log, and packs of what is on record."""
 
     def log_head(self, *, consistent_with: LogHead | None = None) -> LogHead:
@@ -67,19 +70,79 @@ class Evidence(Connection):
             DigestMismatch: one of its files is damaged.
             InvalidField: the time is not in the past.
         """
-        target = Path(to)
         request = pb.ExportEvidenceRequest(
             version=None if version is None else ref_to_proto(as_ref(version)),
             as_of=time_to_proto(as_of),
             without_files=without_files,
         )
-        partial = target.with_name(f"{target.name}.part")
-        parts = self._receive(self._governance.ExportEvidence, request, timeout)
-        try:
-            with partial.open("wb") as file:
-                for part in parts:
-                    file.write(part.chunk)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-        return target
+        return _written(self._receive(self._governance.ExportEvidence, request, timeout), Path(to))
+
+    def import_evidence(
+        self, path: Path | str, *, as_model: str = "", request_id: str = "", timeout: float = EXPORT_SECONDS
+    ) -> ModelVersion:
+        """Import the version of an evidence pack of another registry as the next version of a model, in training.
+
+        Its files, metrics, tags, signatures, lineage and backtest are those of there. It has no reference, and neither
+        approvals nor stages of there count here; whoever registered it there has registered it here as well.
+
+        Args:
+            path: the ZIP file that `export_evidence` wrote, of one version with its files.
+            as_model: the model that gets the version, which is created if it does not exist; empty for the same name.
+            request_id: a UUID of the caller's own, with which the same call can be repeated after a crash: it returns
+                the version of the first one. A new one by default.
+            timeout: seconds for each of the calls involved.
+
+        Returns:
+            The version here, with its `origin`.
+
+        Raises:
+            NoTrustedKey: the server trusts no key of other registries.
+            InvalidField: the pack is damaged, not signed by a key that the server trusts, or without the version's
+                files; or it cannot be read.
+            VersionExists: the model has the version already.
+            ModelNotAllowed: the client may not reach the model.
+            RequestIdReused: `request_id` was used before for another call.
+
+        Examples:
+            >>> version = mw.import_evidence("spx.zip")
+            >>> print(version, version.origin.ref, version.origin.registrants)
+            spx/1 spx/3 ('ada',)
+        """
+        pack = self._upload_file("path", Path(path), timeout)
+        request = pb.ImportEvidenceRequest(pack=pack, model=as_model, request_id=request_id)
+        return version_from_proto((self._call(self._governance.ImportEvidence, request, timeout)).version)
+
+    def download_origin(self, version: AnyVersion, to: Path | str, *, timeout: float = EXPORT_SECONDS) -> Path:
+        """Write the evidence pack that a version was imported with to a file, byte for byte.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+            to: the file; it is replaced when the pack is complete.
+            timeout: seconds in total.
+
+        Returns:
+            The file.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            FileNotInArtifact: it was registered here.
+            DigestMismatch: the server has lost or damaged the pack.
+        """
+        request = pb.DownloadOriginRequest(version=ref_to_proto(as_ref(version)))
+        return _written(self._receive(self._governance.DownloadOrigin, request, timeout), Path(to))
+
+
+def _written(
+    parts: Generator[pb.ExportEvidenceResponse, None] | Generator[pb.DownloadOriginResponse, None],
+    target: Path,
+) -> Path:
+    """Write a pack to a file, which is replaced when the pack is complete."""
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        with partial.open("wb") as file:
+            for part in parts:
+                file.write(part.chunk)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target

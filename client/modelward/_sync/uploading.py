@@ -45,8 +45,13 @@ class Uploading(Connection):
             if saved.files:
                 self._upload(saved, timeout)
 
-    def _upload_file(self, path: Path, timeout: float | None) -> str:
+    def _upload_file(self, argument: str, path: Path, timeout: float | None) -> str:
         """Upload a file, and return its digest.
+
+        Args:
+            argument: the name of the argument that it was given as.
+            path: the file.
+            timeout: seconds for the upload; those of the client by default.
 
         Raises:
             InvalidField: it cannot be read.
@@ -54,6 +59,6 @@ class Uploading(Connection):
         try:
             file = describe_file(path, path.name)
         except OSError as error:
-            raise InvalidField(FieldViolation("X", f"{path} cannot be read: {error.strerror}")) from None
+            raise InvalidField(FieldViolation(argument, f"{path} cannot be read: {error.strerror}")) from None
         self._upload(Saved(path.parent, (file,), "", {}), timeout)
         return file.sha256

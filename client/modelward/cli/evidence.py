@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def evidence() -> None:
-    """Export and verify what is on record about versions."""
+    """Export, verify and import what is on record about versions."""
 
 
 @evidence.command()
@@ -96,3 +96,26 @@ def _found(found: "PackVerification") -> Iterator[str]:
         verified = f"verified, key {signature.fingerprint}" if signature.verified else f"not verified without {option}"
         without = f", without {', '.join(signature.unsigned_files)}" if signature.unsigned_files else ""
         yield f"{signature.file}: {verified}{without}"
+
+
+@evidence.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--as-model", default="", metavar="NAME", help="The model that gets the version; by default, the same.")
+@remote
+def import_pack(client: "Client", out: Output, file: Path, as_model: str) -> None:
+    """Register the version in FILE, a pack of another registry that the server trusts, as the next one of its model."""
+    version = client.import_evidence(file, as_model=as_model)
+    there = f"{version.origin.ref} of the pack" if version.origin else "the version"
+    out.say(version, f"{there} is {version} here, without a reference and in the stage {version.stage}")
+
+
+@evidence.command()
+@click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
+@click.option(
+    "-o", "--output", "to", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The ZIP file."
+)
+@remote
+def origin(client: "Client", out: Output, version: str, to: Path) -> None:
+    """Write the pack that a version was imported with to a ZIP file."""
+    client.download_origin(version, to)
+    out.say({"file": str(to), "size_bytes": to.stat().st_size}, f"the pack of {version} is in {to}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelward import Inventory, Model, ModelSignature, ModelVersion, Trial, TrialResult
+from modelward import Inventory, Model, ModelSignature, ModelVersion, Origin, Trial, TrialResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_models_and_versions, complete_versions
 from modelward.cli.inventory import BRIEF, inventory_facts, lineage_facts
@@ -71,8 +71,8 @@ def versions(client: "Client", out: Output, model: str, stages: tuple[str, ...],
     """List the versions of MODEL, the newest first."""
     out.rows(
         list(client.list_versions(model, stages=stages, tags=dict(tags))),
-        ["version", "stage", "since (UTC)", "by", "usable", "metrics"],
-        lambda v: [v.version, v.stage, v.stage_since, v.created_by, _usable(v.trial), v.metrics],
+        ["version", "stage", "since (UTC)", "by", "origin", "usable", "metrics"],
+        lambda v: [v.version, v.stage, v.stage_since, v.created_by, _origin(v), _usable(v.trial), v.metrics],
         none="there is no such version" if stages or tags else f"{model} has no version yet",
     )
 
@@ -101,6 +101,10 @@ def _show_model(out: Output, model: Model) -> None:
         **inventory_facts(model.inventory),
     }
     out.record(model, facts)
+
+
+def _origin(version: ModelVersion) -> str:
+    return str(version.origin.ref) if version.origin else ""
 
 
 def _usable(trial: Trial | None) -> str:
@@ -136,6 +140,11 @@ def _signed(signature: ModelSignature) -> str:
     return f"by {signature.signer}, key {signature.fingerprint}{apart}"
 
 
+def _imported(origin: Origin) -> str:
+    by, at = ", ".join(origin.registrants), f"{origin.registered_at:%Y-%m-%d %H:%M:%S}"
+    return f"{origin.ref}, registered by {by} at {at} UTC; pack {origin.pack_sha256}, signed by {origin.key_id}"
+
+
 def _show_version(out: Output, version: ModelVersion) -> None:
     gone = version.artifact_deletion
     facts = {
@@ -155,6 +164,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
         "trained on": version.training_window._describe() if version.training_window else "",
         "digest": version.digest,
         "signed": _signed(version.model_signature) if version.model_signature else "",
+        "imported from": _imported(version.origin) if version.origin else "",
         "files deleted": f"by {gone.deleted_by}: {gone.reason}" if gone else "",
         "MLflow run": version.run_id,
         "metrics": version.metrics,

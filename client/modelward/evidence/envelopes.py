@@ -1,7 +1,8 @@
-"""DSSE envelopes of evidence packs: their verification by a public key."""
+"""DSSE envelopes of evidence packs, and the keys that sign them; verification needs the extra `verify`."""
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +13,7 @@ class DefectError(Exception):
     """Something is wrong with a file of a pack."""
 
 
-def read_public_key(path: Path) -> Any:
-    """Read a public key.
-
-    Args:
-        path: a file in PEM.
-
-    Returns:
-        The key, as securesystemslib has it.
-
-    Raises:
-        InvalidField: it cannot be read.
-    """
-    try:
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-        from securesystemslib.signer import SSlibKey
-    except ModuleNotFoundError as error:
-        fix = f"needs {error.name}: pip install 'modelward[verify]'"
-        raise InvalidField(FieldViolation("public_key", fix)) from None
-    try:
-        read: Any = load_pem_public_key(path.read_bytes())
-        return SSlibKey.from_crypto(read)
-    except (OSError, ValueError) as error:
-        raise InvalidField(FieldViolation("public_key", f"{path} is no public key in PEM: {error}")) from None
-
-
-def opened_envelope(envelope: bytes, kind: str, key: Any) -> tuple[dict[str, Any], str]:
-    """Return what an envelope says, and the id of the key that signed it.
-
-    Args:
-        envelope: the envelope, JSON in UTF-8.
-        kind: the media type of what it must sign.
-        key: the key; None: the signature is not verified, and the id is empty.
-
-    Returns:
-        Its payload, parsed, and the id.
-
-    Raises:
-        DefectError: it is not written as the server writes it, no signature of the key is valid, or it is of another
-            kind.
-    """
-    _check_written(envelope)
-    if key is not None:
-        return _verified(envelope, kind, key)
-    return dict(json.loads(base64.b64decode(json.loads(envelope)["payload"], validate=True))), ""
-
-
-def _check_written(envelope: bytes) -> None:
+def check_written(envelope: bytes) -> None:
     """Check that an envelope is written in the only way in which the server writes it: base64 has others.
 
     Raises:
@@ -71,11 +26,16 @@ def _check_written(envelope: bytes) -> None:
         raise DefectError("was changed: it is not written as the server writes it")
 
 
-def _verified(envelope: bytes, kind: str, key: Any) -> tuple[dict[str, Any], str]:
+def verified(envelope: bytes, kind: str, keys: Sequence[Any]) -> tuple[dict[str, Any], str]:
     """Return what an envelope signs, and the id of the key.
 
+    Args:
+        envelope: a DSSE envelope as JSON.
+        kind: the media type of what it signs.
+        keys: public keys of securesystemslib, one of which must have signed it.
+
     Raises:
-        DefectError: no signature of the key is valid, or it is of another kind.
+        DefectError: no signature of these keys is valid, or it is of another kind.
     """
     from securesystemslib.dsse import Envelope
     from securesystemslib.exceptions import VerificationError
@@ -86,7 +46,37 @@ def _verified(envelope: bytes, kind: str, key: Any) -> tuple[dict[str, Any], str
     if opened.payload_type != kind:
         raise DefectError(f"signs {opened.payload_type!r} in place of {kind!r}")
     try:
-        accepted = opened.verify([key], 1)
+        accepted = opened.verify(list(keys), 1)
     except VerificationError:
-        raise DefectError("is not signed by this key, or was changed after it was") from None
+        by = "this key" if len(keys) == 1 else f"any of these {len(keys)} keys"
+        raise DefectError(f"is not signed by {by}, or was changed after it was") from None
     return json.loads(opened.payload), next(iter(accepted))
+
+
+def read_key(path: Path) -> Any:
+    """Read a public key in PEM, as one of securesystemslib.
+
+    Raises:
+        InvalidField: it cannot be read.
+    """
+    try:
+        return public_key(path.read_bytes())
+    except ModuleNotFoundError as error:
+        fix = f"needs {error.name}: pip install 'modelward[verify]'"
+        raise InvalidField(FieldViolation("public_key", fix)) from None
+    except (OSError, ValueError) as error:
+        raise InvalidField(FieldViolation("public_key", f"{path} is no public key in PEM: {error}")) from None
+
+
+def public_key(pem: bytes) -> Any:
+    """Return a public key of securesystemslib.
+
+    Raises:
+        ModuleNotFoundError: the extra `verify` is not installed.
+        ValueError: it is none.
+    """
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    read: Any = load_pem_public_key(pem)
+    return SSlibKey.from_crypto(read)

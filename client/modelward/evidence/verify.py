@@ -6,13 +6,14 @@ It needs the extra `verify`, and reads the pack in pieces.
 import hashlib
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from modelward._record import Record, counted
-from modelward.evidence.envelopes import DefectError, opened_envelope, read_public_key
+from modelward.evidence.envelopes import DefectError, check_written, read_key, verified
 from modelward.evidence.layout import (
     ENVELOPE,
     FILES,
@@ -22,6 +23,7 @@ from modelward.evidence.layout import (
     HEAD_TIMESTAMP,
     HEAD_TYPE,
     MANIFEST,
+    ORIGIN,
     RECORDS,
     SEAL,
     SERVER_SIGNATURE,
@@ -33,12 +35,14 @@ from modelward.evidence.merkle import includes, leaf_hash
 from modelward.evidence.pack_json import artifact_from_json, record_from_json
 from modelward.evidence.pack_signatures import FileSignatures, PackSignature, read_keys
 from modelward.evidence.timestamp import PackTimestamp, TimestampError, read_roots, read_timestamp, verify_timestamp
-from modelward.evidence.zip_structure import READ_BYTES, digest_until, structure_defects
+from modelward.evidence.zip_structure import READ_BYTES, check_directory, digest_until, structure_defects
 from modelward.shared.manifest import manifest_digest
 from modelward.shared.record_hash import record_hash
 
 MAX_TEXT_BYTES = 256 << 20
 """The largest JSON file of a pack that is read into memory."""
+MAX_UNSIGNED_BYTES = 16 << 20
+"""The same of the files that are read before a signature is verified: the manifest and envelopes."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,15 +97,32 @@ def verify_pack(
     Raises:
         InvalidField: a key or the certificates cannot be read.
     """
-    trusted = _Trusted(
-        None if public_key is None else read_public_key(public_key),
-        () if timestamp_roots is None else read_roots(timestamp_roots),
-        () if public_key is None else (public_key.read_bytes(),),
-        read_keys(signer_keys),
-    )
+    keys = () if public_key is None else (read_key(public_key),)
+    pems = () if public_key is None else (public_key.read_bytes(),)
+    roots = () if timestamp_roots is None else read_roots(timestamp_roots)
+    return _verified_pack(path, _Trusted(keys, roots, pems, read_keys(signer_keys)))
+
+
+def verify_foreign_pack(path: Path, keys: Sequence[Any], max_bytes: int) -> PackVerification:
+    """Verify a pack of anybody: what no trusted key has signed is neither unpacked beyond a limit nor parsed.
+
+    Args:
+        path: the ZIP file.
+        keys: the trusted public keys, as `modelward.evidence.envelopes.public_key` returns them.
+        max_bytes: how many bytes its files may have in all when they are unpacked.
+
+    Returns:
+        What it says, and what is wrong; a pack without a signature of these keys is never intact.
+    """
+    return _verified_pack(path, _Trusted(keys), max_bytes)
+
+
+def _verified_pack(path: Path, trusted: "_Trusted", max_bytes: int | None = None) -> PackVerification:
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as opened:
-            return _Verifier(opened, file, trusted).run()
+        with path.open("rb") as file:
+            check_directory(file)
+            with zipfile.ZipFile(file) as opened:
+                return _Verifier(opened, file, trusted, max_bytes).run()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         return PackVerification((), 0, 0, "", (f"{path.name}: is no readable ZIP file: {error}",))
 
@@ -110,22 +131,30 @@ def verify_pack(
 class _Trusted:
     """Whom a verifier trusts."""
 
-    key: Any
-    """The server's key; None: its signatures are not verified."""
-    timestamp_roots: Sequence[Any]
+    keys: Sequence[Any]
+    """Keys of securesystemslib, one of which must have signed a pack; empty: signatures are not verified."""
+    timestamp_roots: Sequence[Any] = ()
     """Certificates of time-stamp authorities; empty: time stamps are not verified."""
-    server_keys: Sequence[bytes]
+    server_keys: Sequence[bytes] = ()
     """The server's key in PEM, for its signatures over files."""
-    signer_keys: Sequence[bytes]
+    signer_keys: Sequence[bytes] = ()
     """The keys of signers in PEM; empty: their signatures over files are not verified."""
 
 
 class _Verifier:
-    """Verifies one pack."""
+    """Verifies one pack.
 
-    def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], trusted: _Trusted) -> None:
-        self._pack, self._file_bytes, self._trusted = pack, file, trusted
+    Args:
+        pack: the ZIP file.
+        file: its bytes.
+        trusted: the keys and certificates that are trusted.
+        max_bytes: how many bytes its files may have in all; None for any number, and to read on without a signature.
+    """
+
+    def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], trusted: _Trusted, max_bytes: int | None) -> None:
+        self._pack, self._file_bytes, self._trusted, self._max_bytes = pack, file, trusted, max_bytes
         self._names = [one.filename for one in pack.infolist()]
+        self._known = set(self._names)
         self._defects: list[str] = []
         self._digests: dict[str, str] = {}
         self._records = 0
@@ -135,10 +164,17 @@ class _Verifier:
     def run(self) -> PackVerification:
         manifest = self._attempt(MANIFEST, self._manifest) or {"files": [], "versions": []}
         signed_by = self._attempt(ENVELOPE, lambda: self._signature(manifest)) or ""
-        for listed in manifest["files"]:
-            self._attempt(listed["path"], lambda listed=listed: self._file(listed))
+        if self._attempt(MANIFEST, lambda: self._check_size(manifest)):
+            for listed in manifest["files"]:
+                self._attempt(listed["path"], lambda listed=listed: self._file(listed))
         self._unlisted(manifest, self._attempt(SEAL, self._seal) or [])
         self._defects += structure_defects(self._pack, self._file_bytes)
+        if signed_by or self._max_bytes is None:
+            self._check_contents()
+        found = tuple(manifest["versions"]), len(self._digests), self._records, signed_by, tuple(self._defects)
+        return PackVerification(*found, tuple(self._timestamps), tuple(self._signatures))
+
+    def _check_contents(self) -> None:
         head = self._attempt(HEAD, self._head)
         for stamp, of in ((HEAD_TIMESTAMP, HEAD), (TIMESTAMP, ENVELOPE)):
             self._attempt(stamp, lambda stamp=stamp, of=of: self._timestamp(stamp, of))
@@ -148,8 +184,6 @@ class _Verifier:
             if name.endswith(f"/{VERSION}"):
                 self._attempt(name, lambda name=name: self._version(name))
                 self._file_signatures(name)
-        found = tuple(manifest["versions"]), len(self._digests), self._records, signed_by, tuple(self._defects)
-        return PackVerification(*found, tuple(self._timestamps), tuple(self._signatures))
 
     def _attempt(self, name: str, check: Any) -> Any:
         try:
@@ -163,7 +197,7 @@ class _Verifier:
         return None
 
     def _manifest(self) -> dict[str, Any]:
-        manifest: dict[str, Any] = json.loads(self._text(MANIFEST))
+        manifest: dict[str, Any] = json.loads(self._text(MANIFEST, MAX_UNSIGNED_BYTES))
         if manifest["format"] != FORMAT:
             raise DefectError(f"has the format {manifest['format']!r}; this verifies {FORMAT}")
         if not all(isinstance(one, str) for one in manifest["versions"]):
@@ -172,10 +206,16 @@ class _Verifier:
             raise DefectError("does not list files")
         return manifest
 
+    def _check_size(self, manifest: dict[str, Any]) -> bool:
+        size = sum(max(one["size"], 0) for one in manifest["files"])
+        if self._max_bytes is not None and size > self._max_bytes:
+            raise DefectError(f"lists files of {size:,} bytes; at most {self._max_bytes:,} are allowed")
+        return True
+
     def _signature(self, manifest: dict[str, Any]) -> str:
         statement, key_id = self._opened(ENVELOPE, STATEMENT_TYPE)
         subjects = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
-        actual = hashlib.sha256(self._text(MANIFEST)).hexdigest()
+        actual = hashlib.sha256(self._text(MANIFEST, MAX_UNSIGNED_BYTES)).hexdigest()
         if subjects.get(MANIFEST) != actual:
             raise DefectError(f"signs another manifest than {MANIFEST}, whose SHA-256 is {actual}")
         if set(subjects) - {MANIFEST} != set(manifest["versions"]):
@@ -192,7 +232,7 @@ class _Verifier:
         return list(sealed)
 
     def _sealed(self, name: str, digest: str) -> None:
-        if name not in self._names:
+        if name not in self._known:
             raise DefectError("is missing")
         actual = hashlib.sha256(self._text(name)).hexdigest()
         if actual != digest:
@@ -210,7 +250,7 @@ class _Verifier:
 
     def _timestamp(self, name: str, of: str) -> None:
         roots = self._trusted.timestamp_roots
-        if name in self._names:
+        if name in self._known:
             response, content = self._text(name), self._text(of)
             time = verify_timestamp(response, content, roots) if roots else read_timestamp(response, content)
             self._timestamps.append(PackTimestamp(name, of, time, verified=bool(roots)))
@@ -219,13 +259,17 @@ class _Verifier:
 
     def _opened(self, name: str, kind: str) -> tuple[dict[str, Any], str]:
         """Return what an envelope of the pack says, and the id of the key; without a key it is not verified."""
-        if name not in self._names:
+        if name not in self._known:
             raise DefectError("is missing")
-        return opened_envelope(self._text(name), kind, self._trusted.key)
+        envelope = self._text(name, MAX_UNSIGNED_BYTES)
+        check_written(envelope)
+        if self._trusted.keys or self._max_bytes is not None:
+            return verified(envelope, kind, self._trusted.keys)
+        return dict(json.loads(base64.b64decode(json.loads(envelope)["payload"], validate=True))), ""
 
     def _file(self, listed: dict[str, Any]) -> None:
         path, digest, size = listed["path"], hashlib.sha256(), 0
-        if path not in self._names:
+        if path not in self._known:
             raise DefectError("is missing")
         with self._pack.open(path) as file:
             while chunk := file.read(READ_BYTES):
@@ -242,8 +286,8 @@ class _Verifier:
     def _unlisted(self, manifest: dict[str, Any], sealed: Sequence[str]) -> None:
         known = {one["path"] for one in manifest["files"]} | {MANIFEST, ENVELOPE, SEAL, *sealed}
         self._defects += [f"{name}: is not in the manifest" for name in self._names if name not in known]
-        repeated = {name for name in self._names if self._names.count(name) > 1}
-        self._defects += [f"{name}: is there more than once" for name in sorted(repeated)]
+        repeated = sorted(name for name, count in Counter(self._names).items() if count > 1)
+        self._defects += [f"{name}: is there more than once" for name in repeated]
 
     def _head(self) -> dict[str, Any]:
         return self._opened(HEAD, HEAD_TYPE)[0]
@@ -269,6 +313,9 @@ class _Verifier:
         for path, digest in self._digests.items():
             if path.startswith(f"{folder}{FILES}/") and own.get(path.removeprefix(f"{folder}{FILES}/")) != digest:
                 raise DefectError(f"does not have {path} among its files")
+        origin = self._digests.get(f"{folder}{ORIGIN}")
+        if origin and origin != version["origin"]["pack_sha256"]:
+            raise DefectError(f"was imported with another pack than {ORIGIN}")
 
     def _file_signatures(self, name: str) -> None:
         """Check the signatures over a version's files."""
@@ -279,7 +326,19 @@ class _Verifier:
             self._attempt(folder + SERVER_SIGNATURE, lambda: self._signatures.extend(by_server))
             self._attempt(folder + GIVEN_SIGNATURE, lambda: self._signatures.extend(by_signer))
 
-    def _text(self, name: str) -> bytes:
-        if self._pack.getinfo(name).file_size > MAX_TEXT_BYTES:
-            raise DefectError(f"has more than {MAX_TEXT_BYTES} bytes")
-        return self._pack.read(name)
+    def _text(self, name: str, most: int = MAX_TEXT_BYTES) -> bytes:
+        return read_text(self._pack, name, most)
+
+
+def read_text(pack: zipfile.ZipFile, name: str, most: int = MAX_TEXT_BYTES) -> bytes:
+    """Return a file of a pack.
+
+    Raises:
+        DefectError: it is too large.
+        KeyError, zipfile.BadZipFile: it is missing, or damaged.
+    """
+    size = pack.getinfo(name).file_size
+    if size > most:
+        raise DefectError(f"has more than {most} bytes")
+    with pack.open(name) as file:  # Unpacked at once, a file may have more bytes than it says.
+        return file.read(size)

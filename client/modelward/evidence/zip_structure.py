@@ -19,8 +19,37 @@ ENTRY = struct.Struct("<4s6H3L5H2L")
 """The beginning of a file's entry in the directory (4.3.12)."""
 END = struct.Struct("<4s4H2LH")
 """The record at the end (4.3.16)."""
+END64 = struct.Struct("<4sQ2H2L4Q")
+"""The record before the end of a ZIP file with larger numbers (4.3.14)."""
+LOCATOR = struct.Struct("<4sLQL")
+"""The record between these two (4.3.15)."""
+MAX_FILES = 50_000
+MAX_DIRECTORY_BYTES = 8 << 20
+"""The directory is held in memory, and is not verified before it is read."""
 UTF8_NAME = 0x800
 """The flag of a name with other characters than ASCII."""
+
+
+def check_directory(file: IO[bytes]) -> None:
+    """Refuse a directory that is too large to be read.
+
+    Args:
+        file: the bytes of a ZIP file, open for reading.
+
+    Raises:
+        zipfile.BadZipFile: it is, or there is none at the end.
+    """
+    tail = END64.size + LOCATOR.size + END.size
+    size = file.seek(0, 2)
+    file.seek(max(0, size - tail))
+    found = file.read().rjust(tail)
+    record, _, _, _, number, length, _, _ = END.unpack(found[-END.size :])
+    if record != b"PK\x05\x06":
+        raise zipfile.BadZipFile("it does not end with the record of its directory")
+    if found[END64.size :].startswith(b"PK\x06\x07"):
+        *_, number, length, _ = END64.unpack(found[: END64.size])
+    if number > MAX_FILES or length > MAX_DIRECTORY_BYTES:
+        raise zipfile.BadZipFile(f"its directory has {number:,} files in {length:,} bytes, which is too large")
 
 
 def structure_defects(opened: zipfile.ZipFile, file: IO[bytes]) -> Iterator[str]:

@@ -66,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. Metadata: test."""
     ERROR_REASON_APPROVAL_EXISTS: _ErrorReason.ValueType  # 33
     """ALREADY_EXISTS. Another request of approval for the transition is open. Metadata: approval_id."""
+    ERROR_REASON_VERSION_EXISTS: _ErrorReason.ValueType  # 34
+    """ALREADY_EXISTS. The model has the version that would be imported. Metadata: model, version."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION. The transition is not allowed. Metadata: from, to, legal (comma-separated stages)."""
     ERROR_REASON_BLOBS_MISSING: _ErrorReason.ValueType  # 41
@@ -118,6 +120,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
     ERROR_REASON_EXTRA_MISSING: _ErrorReason.ValueType  # 66
     """FAILED_PRECONDITION. The call needs an optional part of the server that is not installed. Metadata: extra."""
+    ERROR_REASON_NO_TRUSTED_KEY: _ErrorReason.ValueType  # 67
+    """FAILED_PRECONDITION. The server trusts no key of evidence packs, so it imports none. Metadata: setting."""
     ERROR_REASON_DRILL_ENDED: _ErrorReason.ValueType  # 68
     """FAILED_PRECONDITION. The drill ended before the answer was received. Metadata: drill_id."""
     ERROR_REASON_ENGINE_NOT_DRILLED: _ErrorReason.ValueType  # 69
@@ -202,6 +206,8 @@ ERROR_REASON_AB_TEST_EXISTS: ErrorReason.ValueType  # 32
 """ALREADY_EXISTS. Metadata: test."""
 ERROR_REASON_APPROVAL_EXISTS: ErrorReason.ValueType  # 33
 """ALREADY_EXISTS. Another request of approval for the transition is open. Metadata: approval_id."""
+ERROR_REASON_VERSION_EXISTS: ErrorReason.ValueType  # 34
+"""ALREADY_EXISTS. The model has the version that would be imported. Metadata: model, version."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION. The transition is not allowed. Metadata: from, to, legal (comma-separated stages)."""
 ERROR_REASON_BLOBS_MISSING: ErrorReason.ValueType  # 41
@@ -254,6 +260,8 @@ ERROR_REASON_FINDING_CLOSED: ErrorReason.ValueType  # 65
 """FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
 ERROR_REASON_EXTRA_MISSING: ErrorReason.ValueType  # 66
 """FAILED_PRECONDITION. The call needs an optional part of the server that is not installed. Metadata: extra."""
+ERROR_REASON_NO_TRUSTED_KEY: ErrorReason.ValueType  # 67
+"""FAILED_PRECONDITION. The server trusts no key of evidence packs, so it imports none. Metadata: setting."""
 ERROR_REASON_DRILL_ENDED: ErrorReason.ValueType  # 68
 """FAILED_PRECONDITION. The drill ended before the answer was received. Metadata: drill_id."""
 ERROR_REASON_ENGINE_NOT_DRILLED: ErrorReason.ValueType  # 69

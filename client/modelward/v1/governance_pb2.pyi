@@ -486,6 +486,108 @@ class ExportEvidenceResponse(_message.Message):
 Global___ExportEvidenceResponse: _TypeAlias = ExportEvidenceResponse  # noqa: Y015
 
 @_typing.final
+class ImportEvidenceRequest(_message.Message):
+    """Request of ImportEvidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACK_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    pack: _builtins.str
+    """The SHA-256 of the ZIP file, which UploadBlobs has uploaded."""
+    model: _builtins.str
+    """The model that gets the version; created, with the inventory in the pack, if it does not exist. Empty: the model of
+    the same name.
+    """
+    request_id: _builtins.str
+    """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    def __init__(
+        self,
+        *,
+        pack: _builtins.str = ...,
+        model: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pack", b"pack", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportEvidenceRequest: _TypeAlias = ImportEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class ImportEvidenceResponse(_message.Message):
+    """Response of ImportEvidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _lifecycle_pb2.ModelVersion:
+        """The version as it is here."""
+
+    def __init__(
+        self,
+        *,
+        version: _lifecycle_pb2.ModelVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportEvidenceResponse: _TypeAlias = ImportEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class DownloadOriginRequest(_message.Message):
+    """Request of DownloadOrigin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _common_pb2.ModelVersionRef:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        version: _common_pb2.ModelVersionRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadOriginRequest: _TypeAlias = DownloadOriginRequest  # noqa: Y015
+
+@_typing.final
+class DownloadOriginResponse(_message.Message):
+    """Response of DownloadOrigin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The next bytes of the ZIP file; 1 MiB at most."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadOriginResponse: _TypeAlias = DownloadOriginResponse  # noqa: Y015
+
+@_typing.final
 class OpenFindingRequest(_message.Message):
     """Request of OpenFinding."""
 

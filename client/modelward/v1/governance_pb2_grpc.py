@@ -70,6 +70,16 @@ class GovernanceServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.FromString,
                 _registered_method=True)
+        self.ImportEvidence = channel.unary_unary(
+                '/modelward.v1.GovernanceService/ImportEvidence',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ImportEvidenceRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ImportEvidenceResponse.FromString,
+                _registered_method=True)
+        self.DownloadOrigin = channel.unary_stream(
+                '/modelward.v1.GovernanceService/DownloadOrigin',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.DownloadOriginRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.DownloadOriginResponse.FromString,
+                _registered_method=True)
         self.OpenFinding = channel.unary_unary(
                 '/modelward.v1.GovernanceService/OpenFinding',
                 request_serializer=modelward_dot_v1_dot_governance__pb2.OpenFindingRequest.SerializeToString,
@@ -183,6 +193,21 @@ class GovernanceServiceServicer(object):
     def ExportEvidence(self, request, context):
         """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
         be verified without a server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportEvidence(self, request, context):
+        """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
+        version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadOrigin(self, request, context):
+        """Returns the evidence pack that a version was imported with, byte for byte.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,6 +338,16 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     servicer.ExportEvidence,
                     request_deserializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.SerializeToString,
+            ),
+            'ImportEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportEvidence,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ImportEvidenceRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ImportEvidenceResponse.SerializeToString,
+            ),
+            'DownloadOrigin': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadOrigin,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.DownloadOriginRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.DownloadOriginResponse.SerializeToString,
             ),
             'OpenFinding': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenFinding,
@@ -565,6 +600,60 @@ class GovernanceService(object):
             '/modelward.v1.GovernanceService/ExportEvidence',
             modelward_dot_v1_dot_governance__pb2.ExportEvidenceRequest.SerializeToString,
             modelward_dot_v1_dot_governance__pb2.ExportEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ImportEvidence',
+            modelward_dot_v1_dot_governance__pb2.ImportEvidenceRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ImportEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadOrigin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/DownloadOrigin',
+            modelward_dot_v1_dot_governance__pb2.DownloadOriginRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.DownloadOriginResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,12 @@ class GovernanceServiceStub:
     """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
     be verified without a server.
     """
+    ImportEvidence: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ImportEvidenceRequest, _governance_pb2.ImportEvidenceResponse]
+    """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
+    version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+    """
+    DownloadOrigin: _grpc.UnaryStreamMultiCallable[_governance_pb2.DownloadOriginRequest, _governance_pb2.DownloadOriginResponse]
+    """Returns the evidence pack that a version was imported with, byte for byte."""
     OpenFinding: _grpc.UnaryUnaryMultiCallable[_governance_pb2.OpenFindingRequest, _governance_pb2.OpenFindingResponse]
     """Opens a finding about a model, or about one of its versions."""
     UpdateFinding: _grpc.UnaryUnaryMultiCallable[_governance_pb2.UpdateFindingRequest, _governance_pb2.UpdateFindingResponse]
@@ -111,6 +117,12 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
     be verified without a server.
     """
+    ImportEvidence: _aio.UnaryUnaryMultiCallable[_governance_pb2.ImportEvidenceRequest, _governance_pb2.ImportEvidenceResponse]  # type: ignore[assignment]
+    """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
+    version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+    """
+    DownloadOrigin: _aio.UnaryStreamMultiCallable[_governance_pb2.DownloadOriginRequest, _governance_pb2.DownloadOriginResponse]  # type: ignore[assignment]
+    """Returns the evidence pack that a version was imported with, byte for byte."""
     OpenFinding: _aio.UnaryUnaryMultiCallable[_governance_pb2.OpenFindingRequest, _governance_pb2.OpenFindingResponse]  # type: ignore[assignment]
     """Opens a finding about a model, or about one of its versions."""
     UpdateFinding: _aio.UnaryUnaryMultiCallable[_governance_pb2.UpdateFindingRequest, _governance_pb2.UpdateFindingResponse]  # type: ignore[assignment]
@@ -201,6 +213,22 @@ class GovernanceServiceServicer:
         """Returns everything that is on record about a version, or about all versions in production, as one ZIP file that can
         be verified without a server.
         """
+
+    def ImportEvidence(
+        self,
+        request: _governance_pb2.ImportEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_governance_pb2.ImportEvidenceResponse, _abc.Awaitable[_governance_pb2.ImportEvidenceResponse]]:
+        """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
+        version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+        """
+
+    def DownloadOrigin(
+        self,
+        request: _governance_pb2.DownloadOriginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_governance_pb2.DownloadOriginResponse], _abc.AsyncIterator[_governance_pb2.DownloadOriginResponse]]:
+        """Returns the evidence pack that a version was imported with, byte for byte."""
 
     def OpenFinding(
         self,

@@ -610,6 +610,7 @@ class ModelVersion(_message.Message):
     LINEAGE_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     MODEL_SIGNATURE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -706,6 +707,12 @@ class ModelVersion(_message.Message):
     def model_signature(self) -> Global___ModelSignature:
         """The signature over its files that was verified when it was registered; absent if there was none."""
 
+    @_builtins.property
+    def origin(self) -> Global___Origin:
+        """Where it was imported from with an evidence pack: then `created_by` and `created_at` are the import. Absent for a
+        version that was registered here.
+        """
+
     def __init__(
         self,
         *,
@@ -739,14 +746,89 @@ class ModelVersion(_message.Message):
         lineage: _inventory_pb2.Lineage | None = ...,
         job_id: _builtins.str = ...,
         model_signature: Global___ModelSignature | None = ...,
+        origin: Global___Origin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "lineage", b"lineage", "model_signature", b"model_signature", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "lineage", b"lineage", "model_signature", b"model_signature", "origin", b"origin", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "model_signature", b"model_signature", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "lineage", b"lineage", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "model_signature", b"model_signature", "origin", b"origin", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class Origin(_message.Message):
+    """The version of another registry that a version was imported from, as the signed evidence pack has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_MODEL_FIELD_NUMBER: _builtins.int
+    SOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    REGISTRANTS_FIELD_NUMBER: _builtins.int
+    REGISTERED_AT_FIELD_NUMBER: _builtins.int
+    REGISTRATION_HASH_FIELD_NUMBER: _builtins.int
+    REGISTRATION_SEQUENCE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PACK_SHA256_FIELD_NUMBER: _builtins.int
+    PACK_BYTES_FIELD_NUMBER: _builtins.int
+    EXPORTED_AT_FIELD_NUMBER: _builtins.int
+    LOG_RECORDS_FIELD_NUMBER: _builtins.int
+    LOG_ROOT_FIELD_NUMBER: _builtins.int
+    source_model: _builtins.str
+    """The name of its model there."""
+    source_version: _builtins.int
+    """Its number there."""
+    registration_hash: _builtins.str
+    """The hash of the record of its registration in the audit log there, as hex: no other version has the same."""
+    registration_sequence: _builtins.int
+    """The number of that record."""
+    key_id: _builtins.str
+    """The id of the trusted key that signed the pack."""
+    pack_sha256: _builtins.str
+    """SHA-256 of the pack, as hex."""
+    pack_bytes: _builtins.int
+    """The size of the pack in bytes."""
+    log_records: _builtins.int
+    """The number of records of the audit log there, to whose head the proofs of the pack lead."""
+    log_root: _builtins.str
+    """The root of the Merkle tree over these records, as hex."""
+    @_builtins.property
+    def registrants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who registered it there, and the registrants of its own origin if it had been imported there; sorted. They count as
+        those who registered it here, where somebody independent is needed.
+        """
+
+    @_builtins.property
+    def registered_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was registered there."""
+
+    @_builtins.property
+    def exported_at(self) -> _timestamp_pb2.Timestamp:
+        """When the pack was made."""
+
+    def __init__(
+        self,
+        *,
+        source_model: _builtins.str = ...,
+        source_version: _builtins.int = ...,
+        registrants: _abc.Iterable[_builtins.str] | None = ...,
+        registered_at: _timestamp_pb2.Timestamp | None = ...,
+        registration_hash: _builtins.str = ...,
+        registration_sequence: _builtins.int = ...,
+        key_id: _builtins.str = ...,
+        pack_sha256: _builtins.str = ...,
+        pack_bytes: _builtins.int = ...,
+        exported_at: _timestamp_pb2.Timestamp | None = ...,
+        log_records: _builtins.int = ...,
+        log_root: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exported_at", b"exported_at", "registered_at", b"registered_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exported_at", b"exported_at", "key_id", b"key_id", "log_records", b"log_records", "log_root", b"log_root", "pack_bytes", b"pack_bytes", "pack_sha256", b"pack_sha256", "registered_at", b"registered_at", "registrants", b"registrants", "registration_hash", b"registration_hash", "registration_sequence", b"registration_sequence", "source_model", b"source_model", "source_version", b"source_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Origin: _TypeAlias = Origin  # noqa: Y015
 
 @_typing.final
 class ModelSignature(_message.Message):

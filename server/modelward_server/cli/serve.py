@@ -200,10 +200,12 @@ def _explained(error: Exception, settings: Any) -> str | None:
     """Name the setting that prevents the start; None for errors that no setting explains."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from modelward_server.security.trusted_evidence_keys import EvidenceKeyUnusable
     from modelward_server.security.trusted_signers import SignerUnusable
 
     if isinstance(error, ModelwardError):
-        setting = "trusted_signers" if isinstance(error, SignerUnusable) else "database_url"
+        keys: dict[type, str] = {SignerUnusable: "trusted_signers", EvidenceKeyUnusable: "trusted_evidence_keys"}
+        setting = keys.get(type(error), "database_url")
         return f"{_named(setting)}: {error.message}"
     if isinstance(error, SQLAlchemyError):
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -69,6 +69,8 @@ def _properties(version: ModelVersion) -> Iterator[dict[str, str]]:
     """Yield what the format has no field for, by names of our own."""
     facts = {"format": str(version.format), "framework": version.framework, "created_by": version.created_by}
     facts |= {"created_at": version.created_at.isoformat(), "stage": version.stage.value}
+    if version.origin:
+        facts |= {"origin": str(version.origin.ref), "origin_pack_sha256": version.origin.pack_sha256}
     facts |= {f"tag:{name}": value for name, value in version.tags.items()}
     facts |= {f"param:{name}": value for name, value in version.params.items()}
     yield from ({"name": f"modelward:{name}", "value": value} for name, value in sorted(facts.items()) if value)

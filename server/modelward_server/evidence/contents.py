@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest, AbTestState
 from modelward.drills import Drill
+from modelward.evidence.layout import MODEL, ORIGIN, RECORDS, VERSION
 from modelward.findings import Finding
 from modelward.lifecycle import ArtifactFile, EnginePeriod, ModelVersion, PromotionPolicy, Transition, VersionRef
 from modelward.reviews import Review
@@ -59,7 +60,7 @@ LATER_OUTCOMES = "outcomes were recorded after this time; the audit log has the 
 
 @dataclass(frozen=True)
 class VersionContents:
-    """The files about one version, in memory, and its own files, which are streamed."""
+    """The files about one version, in memory, and those that are streamed."""
 
     version: ModelVersion
     folder: str
@@ -67,6 +68,8 @@ class VersionContents:
     files: Sequence[ArtifactFile]
     bundle: str
     """The signature over the files with which the version was registered; empty if there was none."""
+    origin: ArtifactFile | None
+    """The pack that it was imported with."""
 
 
 def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent) -> VersionContents:
@@ -80,15 +83,21 @@ def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent
     texts = dict(_texts(session, tree, version, extent))
     signature = session.get(ModelSignatureRow, (ref.model, ref.version))
     files = () if get_version(session, ref).artifact_deletion else version.files
-    return VersionContents(version, folder, texts, files, signature.bundle if signature else "")
+    return VersionContents(version, folder, texts, files, signature.bundle if signature else "", _origin(version))
+
+
+def _origin(version: ModelVersion) -> ArtifactFile | None:
+    """Return the pack that a version was imported with."""
+    origin = version.origin
+    return ArtifactFile(ORIGIN, origin.pack_bytes, origin.pack_sha256) if origin else None
 
 
 def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Extent) -> Iterator[tuple[str, bytes]]:
     ref, at, state = version.ref, extent.at, state_of(session, extent)
     transitions = list(all_items(lambda token: list_transitions(session, ref, None, at, PAGE, token)))
     approvals, model = state.approvals(ref), state.model(ref.model)
-    yield "version.json", message_json(version_to_proto(version))
-    yield "model.json", message_json(model_to_proto(model))
+    yield VERSION, message_json(version_to_proto(version))
+    yield MODEL, message_json(model_to_proto(model))
     yield "transitions.json", messages_json(map(transition_to_proto, transitions))
     yield "approvals.json", messages_json(map(approval_to_proto, approvals))
     yield "policy.json", message_json(policy_to_proto(state.policy(ref.model)))
@@ -97,7 +106,7 @@ def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Exten
     yield "reviews.json", messages_json(map(review_to_proto, _reviews(session, ref, at)))
     yield "drills.json", messages_json(map(drill_to_proto, _drills(session, ref, at)))
     yield "engines.json", messages_json(map(period_to_proto, _engines(session, ref, at)))
-    yield "records.json", to_json_bytes(list(_records(session, tree, ref, extent)))
+    yield RECORDS, to_json_bytes(list(_records(session, tree, ref, extent)))
     yield from _studies(session, version, at)
     yield from _ab_tests(session, version, extent)
     yield from _performance(session, version, extent)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from modelward.evidence.layout import FILES, GIVEN_SIGNATURE, HEAD_TYPE, SERVER_SIGNATURE
+from modelward.evidence.layout import FILES, GIVEN_SIGNATURE, HEAD_TYPE, ORIGIN, SERVER_SIGNATURE
 from modelward.lifecycle import VersionRef
 from modelward_server.evidence.contents import VersionContents, contents_of
 from modelward_server.evidence.log_tree import LogTree
@@ -104,9 +104,9 @@ class EvidenceExport:
             return extent, self.head(session, extent.records), refs
 
     def _files(self, writer: PackWriter, contents: VersionContents) -> Iterator[bytes]:
-        for file in contents.files:
-            path = f"{contents.folder}/{FILES}/{file.path}"
-            yield from writer.add(path, chunks(self.blobs.path(file.sha256), file.size_bytes))
+        own = [(f"{FILES}/{file.path}", file) for file in contents.files]
+        for name, file in [*own, *([(ORIGIN, contents.origin)] if contents.origin else [])]:
+            yield from writer.add(f"{contents.folder}/{name}", chunks(self.blobs.path(file.sha256), file.size_bytes))
         for name, bundle in self._signatures(contents):
             yield from writer.add(f"{contents.folder}/{name}", [bundle])
 

@@ -54,6 +54,7 @@ VERSION_FIELDS = (
     "artifact_deletion",
     "lineage",
     "job_id",
+    "origin",
 )
 JOB_FIELDS = (
     "model",

@@ -28,7 +28,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.evidence import check_evidence
 from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.policies import get_policy
-from modelward_server.lifecycle.repository import check_etag, model_row, version_row
+from modelward_server.lifecycle.repository import check_etag, model_row, to_version, version_row
 from modelward_server.storage import audit
 from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.audit import Kind
@@ -275,7 +275,7 @@ def _check_may_decide(session: Session, approval: Approval, function: str, actor
         raise _not_approver(approval, f"needs a client with the function {function}")
     if actor.name == approval.requested_by:
         raise _not_approver(approval, f"was requested by {actor.name}; another person must decide")
-    if actor.name == version_row(session, approval.version).created_by:
+    if actor.name in to_version(version_row(session, approval.version)).registrants:
         raise _not_approver(approval, f"is about {approval.version}, which {actor.name} registered")
     if actor.name in {decision.decided_by for decision in approval.decisions}:
         raise _not_approver(approval, f"was decided by {actor.name} for another function; each needs its own person")

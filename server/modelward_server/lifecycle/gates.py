@@ -194,7 +194,7 @@ def _freeze(window: FreezeWindow, at: datetime) -> GateResult:
 
 
 def _second_person(inputs: GateInputs) -> GateResult:
-    author = inputs.candidate.created_by
-    if inputs.actor == author:
-        return GateResult("material", False, f"{author} registered {inputs.candidate}; another person must promote it")
-    return GateResult("material", True, f"promoted by {inputs.actor}, registered by {author}")
+    authors, actor = inputs.candidate.registrants, inputs.actor
+    if actor in authors:
+        return GateResult("material", False, f"{actor} registered {inputs.candidate}; another person must promote it")
+    return GateResult("material", True, f"promoted by {actor}, registered by {', '.join(authors)}")

@@ -54,6 +54,12 @@ def record_inventory(session: Session, row: ModelRow, before: Inventory, actor: 
         audit.append(session, Kind.INVENTORY, row.name, InventoryChange(before, after), actor)
 
 
+def existing_models(session: Session, names: Collection[str]) -> list[str]:
+    """Return those of some names that a model has which the client may see, sorted."""
+    visible = select(ModelRow.name).where(ModelRow.name.in_(names), is_visible(ModelRow.name))
+    return sorted(session.scalars(visible))
+
+
 def _check_dependencies(session: Session, model: str, added: Collection[str]) -> None:
     """Check models on which a model is to depend; all writers wait for each other, so none can close a cycle meanwhile.
 
@@ -62,8 +68,7 @@ def _check_dependencies(session: Session, model: str, added: Collection[str]) ->
     """
     if not added:
         return
-    visible = select(ModelRow.name).where(ModelRow.name.in_(added), is_visible(ModelRow.name))
-    existing = set(session.scalars(visible))
+    existing = existing_models(session, added)
     for name in added:
         if name not in existing:
             raise InvalidField(FieldViolation(DEPENDS_ON, f"names {name}, but there is no such model"))

@@ -27,7 +27,7 @@ from modelward.shared.suggestions import nearest
 from modelward.signature import Signature
 from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.lineage import lineage_of
-from modelward_server.storage.documents import BACKTEST, FOLD, MODEL_SIGNATURE, TRAINING_WINDOW
+from modelward_server.storage.documents import BACKTEST, FOLD, MODEL_SIGNATURE, ORIGIN, TRAINING_WINDOW
 from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import MirrorRequestRow, ModelRow, TransitionRow, VersionRow
 
@@ -204,6 +204,7 @@ def to_version(row: VersionRow) -> ModelVersion:
         lineage=lineage_of(row),
         job_id=row.job_id,
         model_signature=MODEL_SIGNATURE.load(row.model_signature) if row.model_signature else None,
+        origin=ORIGIN.load(row.origin) if row.origin else None,
     )
 
 

@@ -18,6 +18,7 @@ from modelward.lifecycle import (
     ModelFormat,
     ModelSignature,
     ModelVersion,
+    Origin,
     Stage,
     TrainingWindow,
     Transition,
@@ -47,7 +48,7 @@ from modelward_server.lifecycle.trials import trial_of_new
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.blobs import BlobStore
-from modelward_server.storage.documents import BACKTEST, FOLD, MODEL_SIGNATURE, TRAINING_WINDOW
+from modelward_server.storage.documents import BACKTEST, FOLD, MODEL_SIGNATURE, ORIGIN, TRAINING_WINDOW
 from modelward_server.storage.search_tables import set_version_metrics, set_version_tags
 from modelward_server.storage.signature_tables import ModelSignatureRow
 from modelward_server.storage.tables import MetricRow, ModelRow, TransitionRow, VersionRow
@@ -93,6 +94,8 @@ class NewVersion:
     model_signature: ModelSignature | None = None
     bundle: str = ""
     """The bundle of that signature, JSON."""
+    origin: Origin | None = None
+    """Where it is imported from; None if it is not."""
 
     @cached_property
     def digest(self) -> str:
@@ -187,6 +190,7 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         training_window=TRAINING_WINDOW.dump(new.training_window) if new.training_window else None,
         job_id=new.job_id,
         model_signature=MODEL_SIGNATURE.dump(new.model_signature) if new.model_signature else None,
+        origin=ORIGIN.dump(new.origin) if new.origin else None,
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,

@@ -21,6 +21,8 @@ from modelward_server.storage.verification import read_verified
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
 CREATOR_TAG = "modelward.created_by"
+ORIGIN_TAG = "modelward.origin"
+"""The version of another registry that the version was imported from, and the SHA-256 of the evidence pack."""
 LOG_TAG = "mlflow.modelward.log"
 LOG_FILE = "training.log"
 TAGS_TAG = "mlflow.modelward.tags"
@@ -226,6 +228,8 @@ class MlflowMirror:
 
 def _tags(version: ModelVersion, details: Details) -> dict[str, str]:
     own = {VERSION_TAG: str(version.version), STAGE_TAG: version.stage, CREATOR_TAG: version.created_by}
+    if version.origin:
+        own[ORIGIN_TAG] = f"{version.origin.ref} {version.origin.pack_sha256}"
     return _owned(version.tags) | own | verdict_tags(details)
 
 

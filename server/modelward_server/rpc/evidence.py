@@ -1,16 +1,22 @@
-"""The governance service's methods for the head of the audit log, and for evidence packs."""
+"""The governance service's methods for the head of the audit log, and for evidence packs: exported and imported."""
 
 from collections.abc import AsyncIterator
 
 from sqlalchemy.orm import Session
 
 from modelward.shared.convert.common import ref_from_proto, time_to_proto
+from modelward.shared.convert.lifecycle import version_to_proto
 from modelward.v1 import governance_pb2 as pb
 from modelward.v1.governance_pb2_grpc import GovernanceServiceServicer
+from modelward_server.actor_context import ActorContext
 from modelward_server.evidence.export import EvidenceExport, Wanted
 from modelward_server.evidence.pack import LogHeadRecord
+from modelward_server.lifecycle import origins
+from modelward_server.lifecycle.versions import NewVersion, get_version, prepare_registration
+from modelward_server.rpc.evidence_import import EvidenceImport
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
+from modelward_server.rpc.transfers import send_chunks
 from modelward_server.storage.audit import last_sequence
 
 
@@ -19,6 +25,7 @@ class EvidenceServicer(GovernanceServiceServicer):
 
     _unit_of_work: RequestUnitOfWork
     _evidence: EvidenceExport
+    _imports: EvidenceImport
 
     async def GetLogHead(self, request: pb.GetLogHeadRequest, context: Context) -> pb.GetLogHeadResponse:
         def read(session: Session) -> tuple[LogHeadRecord, list[bytes]]:
@@ -43,3 +50,29 @@ class EvidenceServicer(GovernanceServiceServicer):
         pieces = self._evidence.pack(Wanted(ref, optional_time(request, "as_of"), not request.without_files))
         while piece := await self._unit_of_work.executors.compute.run(next, pieces, b""):
             yield pb.ExportEvidenceResponse(chunk=piece)
+
+    async def ImportEvidence(self, request: pb.ImportEvidenceRequest, context: Context) -> pb.ImportEvidenceResponse:
+        answered: pb.ImportEvidenceResponse | None = await self._unit_of_work.recorded_answer(request)
+        if answered is not None:  # A retry verifies nothing again.
+            return answered
+        read = self._imports.read, request.pack, request.model
+        new, model = await self._unit_of_work.executors.remote.run(*read)
+        blobs, allow_pickle = self._imports.blobs, self._imports.allow_pickle
+
+        def adopt(session: Session, actor: ActorContext, prepared: NewVersion) -> pb.ImportEvidenceResponse:
+            version = origins.adopt(session, prepared, model, actor)
+            return pb.ImportEvidenceResponse(version=version_to_proto(version))
+
+        return await self._unit_of_work.run_idempotent_prepared(
+            request, context, lambda _session: prepare_registration(blobs, new, allow_pickle=allow_pickle), adopt
+        )
+
+    async def DownloadOrigin(
+        self, request: pb.DownloadOriginRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadOriginResponse]:
+        ref = ref_from_proto(request.version)
+        version = await self._unit_of_work.read(lambda session: get_version(session, ref))
+        origin, blobs = origins.required(version), self._imports.blobs
+        path, files = blobs.path(origin.pack_sha256), self._unit_of_work.executors.files
+        async for chunk in send_chunks(path, origin.pack_bytes, 0, files):
+            yield pb.DownloadOriginResponse(chunk=chunk)

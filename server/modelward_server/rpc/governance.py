@@ -11,6 +11,7 @@ from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
 from modelward_server.rpc.drills import DrillServicer
 from modelward_server.rpc.evidence import EvidenceServicer
+from modelward_server.rpc.evidence_import import EvidenceImport
 from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
@@ -20,9 +21,10 @@ from modelward_server.rpc.reviews import ReviewServicer
 class GovernanceServicer(FindingServicer, ReviewServicer, DrillServicer, EvidenceServicer):
     """Serves `modelward.v1.GovernanceService`."""
 
-    def __init__(self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport) -> None:
+    def __init__(self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport, imports: EvidenceImport) -> None:
         self._unit_of_work = unit_of_work
         self._evidence = evidence
+        self._imports = imports
 
     async def RequestApproval(self, request: pb.RequestApprovalRequest, context: Context) -> pb.RequestApprovalResponse:
         wanted = _wanted(request)

@@ -140,6 +140,8 @@ RULES = {
         "ListDrills": LISTED,
         "GetLogHead": NO_MODEL,  # A hash, which shows nothing of the records.
         "ExportEvidence": Rule(Permission.READ, Reach.WHOLE),
+        "ImportEvidence": SUBMIT,
+        "DownloadOrigin": READ,
     },
     "ScoringService": {
         "Score": READ,

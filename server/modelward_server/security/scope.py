@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import BlobsMissing, ModelNotAllowed
 from modelward.v1 import common_pb2
-from modelward_server.identity import Identity
+from modelward_server.identity import Identity, current
 from modelward_server.security.permissions import Reach
 from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.storage.approval_tables import ApprovalRow
@@ -99,6 +99,17 @@ def check_request(session: Session, identity: Identity, request: Message, reach:
         raise BlobsMissing(f"{len(missing)} of {len(contents)} contents {fix}", missing=",".join(sorted(missing)))
     if first and not mentioned and reach in {Reach.NAMED, Reach.WHOLE}:
         raise _refusal(identity, "name one in the request")
+
+
+def check_reach(model: str) -> None:
+    """Refuse a model that the client of the current call may not reach, where the request does not name it.
+
+    Raises:
+        ModelNotAllowed: the client may reach other models only.
+    """
+    client = current.get()
+    if client and not client.may_reach(model):
+        raise _refusal(client, f"{model!r} is not one of them")
 
 
 def names_only_visible(message: Message, identity: Identity) -> bool:

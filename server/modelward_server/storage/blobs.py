@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -123,6 +123,17 @@ class BlobStore:
             blob.finish()
         return sha256
 
+    def put_chunks(self, sha256: str, size_bytes: int, content: Iterable[bytes]) -> None:
+        """Store a blob in pieces.
+
+        Raises:
+            DigestMismatch, InvalidField: the content has another SHA-256 or size.
+        """
+        with self._new(sha256, size_bytes) as blob:
+            for chunk in content:
+                blob.write(chunk)
+            blob.finish()
+
     def put_file(self, source: Path, path: str) -> ArtifactFile:
         """Store a copy of a file and describe it under the name `path`."""
         with source.open("rb") as file:
@@ -140,10 +151,7 @@ class BlobStore:
         Raises:
             DigestMismatch: that blob is missing or damaged.
         """
-        with self._new(source.name, source.stat().st_size) as blob:
-            for chunk in chunks(source, in_place=True):
-                blob.write(chunk)
-            blob.finish()
+        self.put_chunks(source.name, source.stat().st_size, chunks(source, in_place=True))
 
     def read_bytes(self, sha256: str) -> bytes:
         """Return a blob's content.

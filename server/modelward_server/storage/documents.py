@@ -60,6 +60,7 @@ LINEAGE = Document(inventory_pb2.Lineage, inventory.lineage_to_proto, inventory.
 MODEL_SIGNATURE = Document(
     lifecycle_pb2.ModelSignature, lifecycle.model_signature_to_proto, lifecycle.model_signature_from_proto
 )
+ORIGIN = Document(lifecycle_pb2.Origin, lifecycle.origin_to_proto, lifecycle.origin_from_proto)
 APPROVAL = Document(lifecycle_pb2.Approval, governance.approval_to_proto, governance.approval_from_proto)
 FINDING = Document(findings_pb2.Finding, findings.finding_to_proto, findings.finding_from_proto)
 REVIEW = Document(reviews_pb2.Review, reviews.review_to_proto, reviews.review_from_proto)

@@ -180,12 +180,14 @@ STEPS: dict[str, Step] = {
 }
 
 
+_ORIGINS = select(VersionRow.origin).where(VersionRow.origin.is_not(None))
 _FILES = select(VersionRow.files).where(VersionRow.artifact_deleted_at.is_(None))
 
 
 def named_blobs(session: Session) -> set[str]:
-    """Return the SHA-256 of every version's file, every reference's profiles and every job's log."""
+    """Return the SHA-256 of every version's file and pack, every reference's profiles and every job's log."""
     digests: set[str] = {file["sha256"] for files in _stream(session, _FILES) for file in files}
+    digests.update(origin["pack_sha256"] for origin in _stream(session, _ORIGINS))
     digests.update(_stream(session, select(ReferenceRow.digest)))
     digests.update(one["digest"] for segments in _stream(session, select(ReferenceRow.segments)) for one in segments)
     digests.update(_stream(session, select(JobRow.log_sha256).where(JobRow.log_sha256 != "")))

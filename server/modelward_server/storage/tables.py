@@ -108,6 +108,7 @@ class VersionRow(Base):
     lineage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     job_id: Mapped[str] = mapped_column(server_default="")
     model_signature: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    origin: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     framework: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str]

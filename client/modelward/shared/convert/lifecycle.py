@@ -15,6 +15,7 @@ from modelward.lifecycle import (
     ModelFormat,
     ModelSignature,
     ModelVersion,
+    Origin,
     RollbackResult,
     Stage,
     TrainingWindow,
@@ -143,6 +144,40 @@ def model_signature_from_proto(message: pb.ModelSignature) -> ModelSignature:
     )
 
 
+def origin_to_proto(origin: Origin) -> pb.Origin:
+    return pb.Origin(
+        source_model=origin.source_model,
+        source_version=origin.source_version,
+        registrants=origin.registrants,
+        registered_at=time_to_proto(origin.registered_at),
+        registration_hash=origin.registration_hash,
+        registration_sequence=origin.registration_sequence,
+        key_id=origin.key_id,
+        pack_sha256=origin.pack_sha256,
+        pack_bytes=origin.pack_bytes,
+        exported_at=time_to_proto(origin.exported_at),
+        log_records=origin.log_records,
+        log_root=origin.log_root,
+    )
+
+
+def origin_from_proto(message: pb.Origin) -> Origin:
+    return Origin(
+        source_model=message.source_model,
+        source_version=message.source_version,
+        registrants=tuple(message.registrants),
+        registered_at=time_from_proto(message.registered_at),
+        registration_hash=message.registration_hash,
+        registration_sequence=message.registration_sequence,
+        key_id=message.key_id,
+        pack_sha256=message.pack_sha256,
+        pack_bytes=message.pack_bytes,
+        exported_at=time_from_proto(message.exported_at),
+        log_records=message.log_records,
+        log_root=message.log_root,
+    )
+
+
 def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
     return pb.ModelVersion(
         model=version.model,
@@ -175,6 +210,7 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         lineage=lineage_to_proto(version.lineage) if version.lineage != Lineage() else None,
         job_id=version.job_id,
         model_signature=model_signature_to_proto(version.model_signature) if version.model_signature else None,
+        origin=origin_to_proto(version.origin) if version.origin else None,
     )
 
 
@@ -210,6 +246,7 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         model_signature=model_signature_from_proto(message.model_signature)
         if message.HasField("model_signature")
         else None,
+        origin=origin_from_proto(message.origin) if message.HasField("origin") else None,
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,
