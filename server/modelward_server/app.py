@@ -51,6 +51,7 @@ from modelward_server.observability.metrics_endpoint import MetricsEndpoint
 from modelward_server.observability.runtime_metrics import RuntimeMetrics
 from modelward_server.oip import open_inference_pb2
 from modelward_server.oip.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from modelward_server.reports.inventory.report import InventoryReports
 from modelward_server.retraining.job_waiters import JobWaiters
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
@@ -329,7 +330,8 @@ class App:
         add_RetrainingServiceServicer_to_server(servicer, self._server)
 
     def _add_governance_service(self) -> None:
-        servicer = GovernanceServicer(self._unit_of_work, self.evidence)
+        reports = InventoryReports(self.ledger, self._spool_dir)
+        servicer = GovernanceServicer(self._unit_of_work, self.evidence, reports)
         add_GovernanceServiceServicer_to_server(servicer, self._server)
 
     def _add_scoring_service(self, limits: Limits) -> None:

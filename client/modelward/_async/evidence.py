@@ -1,10 +1,10 @@
 """Client methods for proofs about the audit log, and for evidence packs."""
 
-import asyncio
 from datetime import datetime
 from pathlib import Path
 
 from modelward._async.connection import AsyncConnection
+from modelward._async.received_file import write_parts
 from modelward._coerce import AnyVersion, as_ref
 from modelward.evidence.head import LogHead
 from modelward.shared.convert.common import ref_to_proto, time_from_proto, time_to_proto
@@ -73,13 +73,5 @@ class AsyncEvidence(AsyncConnection):
             as_of=time_to_proto(as_of),
             without_files=without_files,
         )
-        partial = target.with_name(f"{target.name}.part")
-        parts = self._receive(self._governance.ExportEvidence, request, timeout)
-        try:
-            with partial.open("wb") as file:
-                async for part in parts:
-                    await asyncio.to_thread(file.write, part.chunk)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        await write_parts(self._receive(self._governance.ExportEvidence, request, timeout), target)
         return target

@@ -10,6 +10,7 @@ from modelward._sync.evidence import Evidence
 from modelward._sync.findings import Findings
 from modelward._sync.follow import Following
 from modelward._sync.identity import Identity
+from modelward._sync.inventory_report import InventoryReports
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.mlflow import Mlflow
 from modelward._sync.observe import Observing
@@ -34,6 +35,7 @@ class Client(
     Evidence,
     Findings,
     Reviews,
+    InventoryReports,
     Watching,
     Following,
     Drift,

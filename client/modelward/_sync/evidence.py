@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modelward._coerce import AnyVersion, as_ref
 from modelward._sync.connection import Connection
+from modelward._sync.received_file import write_parts
 from modelward.evidence.head import LogHead
 from modelward.shared.convert.common import ref_to_proto, time_from_proto, time_to_proto
 from modelward.v1 import governance_pb2 as pb
@@ -73,13 +74,5 @@ class Evidence(Connection):
             as_of=time_to_proto(as_of),
             without_files=without_files,
         )
-        partial = target.with_name(f"{target.name}.part")
-        parts = self._receive(self._governance.ExportEvidence, request, timeout)
-        try:
-            with partial.open("wb") as file:
-                for part in parts:
-                    file.write(part.chunk)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_parts(self._receive(self._governance.ExportEvidence, request, timeout), target)
         return target

@@ -73,6 +73,10 @@ class GovernanceServiceStub:
     """Lists reviews."""
     ListDueReviews: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListDueReviewsRequest, _governance_pb2.ListDueReviewsResponse]
     """Lists the models in production whose review is due, with the reasons."""
+    RenderInventoryReport: _grpc.UnaryStreamMultiCallable[_governance_pb2.RenderInventoryReportRequest, _governance_pb2.RenderInventoryReportResponse]
+    """Renders what is on record about every model that was in production in a year, as of the last day of that year: a
+    base of the yearly self-assessment and of an inventory, and neither by itself.
+    """
 
 @_typing.type_check_only
 class GovernanceServiceAsyncStub(GovernanceServiceStub):
@@ -119,6 +123,10 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """Lists reviews."""
     ListDueReviews: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListDueReviewsRequest, _governance_pb2.ListDueReviewsResponse]  # type: ignore[assignment]
     """Lists the models in production whose review is due, with the reasons."""
+    RenderInventoryReport: _aio.UnaryStreamMultiCallable[_governance_pb2.RenderInventoryReportRequest, _governance_pb2.RenderInventoryReportResponse]  # type: ignore[assignment]
+    """Renders what is on record about every model that was in production in a year, as of the last day of that year: a
+    base of the yearly self-assessment and of an inventory, and neither by itself.
+    """
 
 class GovernanceServiceServicer:
     """Approvals of transitions by people, findings, and reviews."""
@@ -237,5 +245,14 @@ class GovernanceServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_governance_pb2.ListDueReviewsResponse, _abc.Awaitable[_governance_pb2.ListDueReviewsResponse]]:
         """Lists the models in production whose review is due, with the reasons."""
+
+    def RenderInventoryReport(
+        self,
+        request: _governance_pb2.RenderInventoryReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_governance_pb2.RenderInventoryReportResponse], _abc.AsyncIterator[_governance_pb2.RenderInventoryReportResponse]]:
+        """Renders what is on record about every model that was in production in a year, as of the last day of that year: a
+        base of the yearly self-assessment and of an inventory, and neither by itself.
+        """
 
 def add_GovernanceServiceServicer_to_server(servicer: GovernanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -192,7 +192,12 @@ def list_approvals(
 def to_approval(row: ApprovalRow, now: datetime | None = None) -> Approval:
     """Return the request of a row, as it is at a time; None: without regard to its end."""
     approval = replace(APPROVAL.load(row.found), state=ApprovalState(row.state), etag=f"r{row.revision}")
-    ended = now is not None and approval.expires_at is not None and approval.expires_at <= now
+    return approval if now is None else settled(approval, now)
+
+
+def settled(approval: Approval, now: datetime) -> Approval:
+    """Return a request as it is at a time: expired if it is open and its time has ended."""
+    ended = approval.expires_at is not None and approval.expires_at <= now
     return replace(approval, state=ApprovalState.EXPIRED) if ended and approval.state.is_open else approval
 
 

@@ -9,19 +9,24 @@ from modelward.shared.convert.governance import approval_state_from_proto, appro
 from modelward.v1 import governance_pb2 as pb
 from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
+from modelward_server.reports.inventory.report import InventoryReports
 from modelward_server.rpc.evidence import EvidenceServicer
 from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.report_servicer import InventoryRendering
 from modelward_server.rpc.requests import optional_time
 from modelward_server.rpc.reviews import ReviewServicer
 
 
-class GovernanceServicer(FindingServicer, ReviewServicer, EvidenceServicer):
+class GovernanceServicer(FindingServicer, ReviewServicer, EvidenceServicer, InventoryRendering):
     """Serves `modelward.v1.GovernanceService`."""
 
-    def __init__(self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport) -> None:
+    def __init__(
+        self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport, inventory_reports: InventoryReports
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._evidence = evidence
+        self._inventory_reports = inventory_reports
 
     async def RequestApproval(self, request: pb.RequestApprovalRequest, context: Context) -> pb.RequestApprovalResponse:
         wanted = _wanted(request)

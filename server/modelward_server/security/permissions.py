@@ -134,6 +134,7 @@ RULES = {
         "RecordReview": REVIEW,
         "ListReviews": LISTED,
         "ListDueReviews": LISTED,
+        "RenderInventoryReport": LISTED,
         "GetLogHead": NO_MODEL,  # A hash, which shows nothing of the records.
         "ExportEvidence": Rule(Permission.READ, Reach.WHOLE),
     },
