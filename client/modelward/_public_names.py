@@ -186,6 +186,7 @@ MODULES = [
     "comparison",
     "data",
     "drift",
+    "drills",
     "errors",
     "evidence",
     "findings",

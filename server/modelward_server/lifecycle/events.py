@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelward.drills import Drill
 from modelward.findings import Finding
 from modelward.governance import Approval
 from modelward.lifecycle import (
@@ -42,6 +43,7 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.JOB: (EventKind.JOB, JobChange),
     Kind.APPROVAL: (EventKind.APPROVAL, Approval),
     Kind.FINDING: (EventKind.FINDING, Finding),
+    Kind.DRILL: (EventKind.DRILL, Drill),
 }
 """The event and the payload type of each kind of audit record; other kinds are not sent to watchers."""
 

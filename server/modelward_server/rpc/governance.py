@@ -10,6 +10,7 @@ from modelward.v1 import governance_pb2 as pb
 from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
 from modelward_server.reports.inventory.report import InventoryReports
+from modelward_server.rpc.drills import DrillServicer
 from modelward_server.rpc.evidence import EvidenceServicer
 from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
@@ -18,7 +19,7 @@ from modelward_server.rpc.requests import optional_time
 from modelward_server.rpc.reviews import ReviewServicer
 
 
-class GovernanceServicer(FindingServicer, ReviewServicer, EvidenceServicer, InventoryRendering):
+class GovernanceServicer(FindingServicer, ReviewServicer, DrillServicer, EvidenceServicer, InventoryRendering):
     """Serves `modelward.v1.GovernanceService`."""
 
     def __init__(

@@ -26,7 +26,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 ON_REQUEST = frozenset({EventKind.ENGINE, EventKind.JOB, EventKind.APPROVAL, EventKind.FINDING})
 """What only who names it receives."""
 USUAL = frozenset(EventKind) - ON_REQUEST
-"""What who names no kinds receives: those that there were before kinds could be named."""
+"""What who names no kinds receives: what an engine acts on, and the kinds of before they could be named."""
 MAX_SHARED_BATCHES = 64
 """Maximum number of batches kept as messages: watchers of the same models request them at the same time."""
 
