@@ -130,6 +130,7 @@ def _year(
         findings=replay.findings,
         reviews=replay.reviews,
         review=_review(session, model, found, replay, period),
+        drills=replay.drills,
         drift_alarms=counts.alarms(model, Kind.DRIFT_ALARM),
         performance_alarms=counts.alarms(model, Kind.PERFORMANCE_ALARM),
         retraining_jobs=counts.jobs(model),

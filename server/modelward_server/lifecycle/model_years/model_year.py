@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from modelward.drills import Drill
 from modelward.findings import Finding, FindingState
 from modelward.governance import Approval
 from modelward.inventory import Inventory, InventoryScope
@@ -30,6 +31,7 @@ class EventKind(StrEnum):
     RESUME = "resume"
     FINDING = "finding"
     REVIEW = "review"
+    DRILL = "drill"
 
 
 CHANGES = (
@@ -93,7 +95,12 @@ class HaltSpan:
         return timedelta(seconds=round(((self.until or end) - self.since).total_seconds()))
 
     def again(self, reason: str) -> "HaltSpan":
+        """Return it with the reason for which the model was halted again meanwhile."""
         return replace(self, reasons=(*self.reasons, reason))
+
+    def ended(self, at: datetime, by: str, reason: str) -> "HaltSpan":
+        """Return it with its end."""
+        return replace(self, until=at, resumed_by=by, resume_reason=reason)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,8 @@ class ModelYear:
     """Those of the period."""
     review: ReviewState | None
     """Whether its review was due at the end; None if it was not in production then."""
+    drills: Sequence[Drill]
+    """Those that started in the period."""
     drift_alarms: int
     performance_alarms: int
     retraining_jobs: int

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from modelward.drills import Drill
 from modelward.findings import Finding, FindingState
 from modelward.governance import Approval, ApprovalState
 from modelward.inventory import Inventory
@@ -44,6 +44,7 @@ class Replay:
         self._halts: list[HaltSpan] = []
         self._findings: dict[str, Finding] = {}
         self._approvals: dict[str, Approval] = {}
+        self._drills: dict[str, Drill] = {}
         self.approved: dict[int, str] = {}
         """The approval that each transition has used."""
         self.reviews: list[Review] = []
@@ -71,6 +72,11 @@ class Replay:
         """The requests that were changed in the period, as they stood at its end."""
         return [settled(one, self._period.at) for one in self._approvals.values()]
 
+    @property
+    def drills(self) -> list[Drill]:
+        """The drills that started in the period, as they stood at its end."""
+        return [one for one in self._drills.values() if one.started_at >= self._period.start]
+
     def _model(self, row: AuditRow) -> None:
         stated = json.loads(row.payload).get("inventory")
         self.inventory_recorded = stated is not None
@@ -78,9 +84,8 @@ class Replay:
 
     def _inventory(self, row: AuditRow) -> YearEvent:
         change = payload_of(row, InventoryChange)
-        return _event(
-            row, EventKind.INVENTORY, f"the inventory was changed: {_changed(vars(change.before), vars(change.after))}"
-        )
+        fields = _changed(vars(change.before), vars(change.after))
+        return _event(row, EventKind.INVENTORY, f"the inventory was changed: {fields}")
 
     def _policy(self, row: AuditRow) -> YearEvent:
         kind, payload = POLICIES[Kind(row.kind)], json.loads(row.payload)
@@ -101,8 +106,7 @@ class Replay:
     def _resume(self, row: AuditRow) -> YearEvent:
         reason = str(json.loads(row.payload)["reason"])
         if self._halts:
-            ended = {"until": row.happened_at, "resumed_by": row.actor, "resume_reason": reason}
-            self._halts[-1] = replace(self._halts[-1], **ended)
+            self._halts[-1] = self._halts[-1].ended(row.happened_at, row.actor, reason)
         return _event(row, EventKind.RESUME, "the model was resumed", reason)
 
     def _approval(self, row: AuditRow) -> YearEvent:
@@ -123,6 +127,12 @@ class Replay:
         what = f"{finding.finding_id}, {finding.severity}, was {step}: {finding.title}"
         return _event(row, EventKind.FINDING, what, finding.closing_comment or finding.remedy)
 
+    def _drill(self, row: AuditRow) -> YearEvent:
+        drill = payload_of(row, Drill)
+        self._drills[drill.drill_id] = drill
+        how = f"{drill.proven} proven, {drill.not_proven} not proven" if drill.ended_at else "started"
+        return _event(row, EventKind.DRILL, f"{drill.drill_id} of {len(drill.engines)} engines: {how}", drill.reason)
+
     def _review(self, row: AuditRow) -> YearEvent:
         review = payload_of(row, Review)
         if self._period.holds(row.sequence):
@@ -141,6 +151,7 @@ STEPS: Mapping[Kind, Callable[[Replay, AuditRow], YearEvent | None]] = {
     Kind.APPROVAL: Replay._approval,
     Kind.FINDING: Replay._finding,
     Kind.REVIEW: Replay._review,
+    Kind.DRILL: Replay._drill,
 }
 """What each kind of record does to the state."""
 KINDS = tuple(STEPS)

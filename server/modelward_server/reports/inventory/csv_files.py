@@ -73,6 +73,11 @@ MODEL_COLUMNS: Mapping[str, Column] = {
     "review_due": lambda year, _: year.review_is_due,
     "review_overdue": lambda year, _: year.review_is_overdue,
     "review_reasons": lambda year, _: [one.summary for one in year.review.due.reasons] if year.review else [],
+    "drills": lambda year, _: len(year.drills),
+    "last_drill_at": lambda year, _: year.drills[-1].started_at if year.drills else None,
+    "last_drill_proven": lambda year, _: year.drills[-1].proven if year.drills else None,
+    "last_drill_not_proven": lambda year, _: year.drills[-1].not_proven if year.drills else None,
+    "longest_drill_seconds": lambda year, _: _longest(year),
     "drift_alarms": lambda year, _: year.drift_alarms,
     "performance_alarms": lambda year, _: year.performance_alarms,
     "retraining_jobs": lambda year, _: year.retraining_jobs,
@@ -137,6 +142,11 @@ def _text(value: object) -> str:
 def _span_text(span: ProductionSpan) -> str:
     until = span.until.astimezone(UTC).isoformat() if span.until else "end"
     return f"{span.version} from {span.since.astimezone(UTC).isoformat()} until {until} by {span.actor}"
+
+
+def _longest(year: ModelYear) -> float | None:
+    """Return the longest time in seconds after which an engine answered a drill; None without an answer."""
+    return max((one.longest.total_seconds() for one in year.drills if one.longest is not None), default=None)
 
 
 def _worst(year: ModelYear) -> str:

@@ -28,7 +28,7 @@ def draw_page(
         limits: what the report is limited to, in words; empty for all models.
         folder: where models are kept that do not fit into memory.
     """
-    with SpooledTemporaryFile(HELD_BYTES, dir=folder) as spool:
+    with SpooledTemporaryFile(HELD_BYTES, dir=str(folder)) as spool:
         summary, sizes = Summary(), list[int]()
         for years in pages:
             for year in years:

@@ -9,7 +9,6 @@ from pathlib import Path
 from modelward_server.lifecycle.model_years.listing import InventoryFilter, pages
 from modelward_server.lifecycle.model_years.report_period import ReportPeriod, report_period
 from modelward_server.reports.inventory.csv_files import write_events, write_models
-from modelward_server.reports.inventory.page import draw_page
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.paging import visible_prefixes
 
@@ -70,6 +69,9 @@ class InventoryReports:
             return write_models(period, years)
         if wanted.form is ReportForm.EVENTS:
             return write_events(years)
+        # Imported here: jinja would delay the server's first response.
+        from modelward_server.reports.inventory.page import draw_page
+
         return draw_page(period, years, list(_limits(wanted.only)), self.folder)
 
 

@@ -25,6 +25,7 @@ class ModelLine:
     review_is_due: bool
     review_is_overdue: bool
     missing_fields: tuple[str, ...]
+    drills: int
 
 
 def model_line(year: ModelYear, period: ReportPeriod) -> ModelLine:
@@ -41,6 +42,7 @@ def model_line(year: ModelYear, period: ReportPeriod) -> ModelLine:
         review_is_due=year.review_is_due,
         review_is_overdue=year.review_is_overdue,
         missing_fields=tuple(year.missing_fields),
+        drills=len(year.drills),
     )
 
 
@@ -77,6 +79,11 @@ class Summary:
     def without_fields(self) -> int:
         """The number of models whose inventory lacks a field that the rules ask for."""
         return sum(bool(line.missing_fields) for line in self.lines)
+
+    @property
+    def without_drill(self) -> int:
+        """The number of models without a drill."""
+        return sum(not line.drills for line in self.lines)
 
     @property
     def policy_changes(self) -> int:
