@@ -14,6 +14,7 @@ from modelward import Client, Inventory, InventoryScope, PromotionPolicy, Requir
 from modelward.caller import Role
 from modelward.v1 import governance_pb2 as pb
 from modelward_server.lifecycle.model_years.report_period import first_day
+from modelward_server.reports.inventory.csv_files import EVENT_COLUMNS, MODEL_COLUMNS
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
@@ -369,3 +370,8 @@ def test_an_empty_registry_has_an_empty_report(tmp_path: Path) -> None:
     running.stop()
     assert "No model was in production." in page.text
     assert len(table.splitlines()) == 1
+
+
+def test_every_column_is_documented() -> None:
+    text = Path("docs/governance.md").read_text()
+    assert [name for name in (*MODEL_COLUMNS, *EVENT_COLUMNS) if f"`{name}`" not in text] == []
