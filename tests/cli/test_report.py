@@ -26,7 +26,7 @@ def test_the_inventory_report_is_written_in_each_format(
 
 def test_a_day_that_has_not_come_is_refused(commands: Commands, tmp_path: Path) -> None:
     refused = commands.refused("report", "inventory", "--as-of", date(2999, 1, 1), "-o", tmp_path / "report.html")
-    assert refused == ["ERROR as_of: 2999-01-01 is in the future; today is the last day possible"]
+    assert refused == ["as_of: 2999-01-01 is in the future; today is the last day possible"]
     assert not list(tmp_path.iterdir())
 
 

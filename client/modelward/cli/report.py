@@ -28,7 +28,7 @@ class ReportGroup(click.Group):
 
 @click.group(cls=ReportGroup, subcommand_metavar="REPORT_ID | COMMAND [ARGS]...")
 def report() -> None:
-    """Render a drift report or a comparison by its id, or the inventory report."""
+    """Render a stored report, or the inventory report."""
 
 
 @report.command()
