@@ -53,6 +53,7 @@ from modelward_server.observability.metrics_endpoint import MetricsEndpoint
 from modelward_server.observability.runtime_metrics import RuntimeMetrics
 from modelward_server.oip import open_inference_pb2
 from modelward_server.oip.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from modelward_server.reports.inventory.report import InventoryReports
 from modelward_server.retraining.job_waiters import JobWaiters
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
@@ -345,7 +346,8 @@ class App:
         imports = EvidenceImport(
             self.blobs, self._evidence_keys, self._signers, settings.import_evidence_mb, settings.allow_pickle
         )
-        servicer = GovernanceServicer(self._unit_of_work, self.evidence, imports)
+        reports = InventoryReports(self.ledger, self._spool_dir)
+        servicer = GovernanceServicer(self._unit_of_work, self.evidence, imports, reports)
         add_GovernanceServiceServicer_to_server(servicer, self._server)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
         self.background.start("drills", DrillTask(own).run)

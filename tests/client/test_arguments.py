@@ -193,6 +193,7 @@ def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "primary_metric": "pnl",
         "successor": 1,
         "to": "training",
+        "as_of": date(2025, 12, 31),
         "max_jobs": 1,
         "severity": "low",
         "outcome": "approved",

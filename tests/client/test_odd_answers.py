@@ -1,6 +1,7 @@
 """Whatever a server answers, what a client raises is one of our errors, and every call ends."""
 
 import asyncio
+import atexit
 import math
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
@@ -8,7 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice, repeat
 from pathlib import Path
-from tempfile import gettempdir
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 from uuid import uuid4
 
@@ -50,6 +52,15 @@ KNOWN = Known({"path": ["f"], "next_page_token": [""], "resume_token": ["7"]}, [
 TABLE = {"x": np.arange(3.0)}
 BIG = {"x": np.zeros(300_000)}
 JOB = Job("j", "m", 1, JobState.LEASED, (), "w", None, 1, 3, NOON, (), 0, "a", NOON, NOON, None)
+
+FOLDER = Path(mkdtemp(prefix="modelward-odd-"))
+atexit.register(rmtree, FOLDER)
+
+
+def odd_file(suffix: str) -> Path:
+    """Return the path of a file that a call may write; all of them are removed with their folder at the end."""
+    return FOLDER / f"{uuid4().hex}{suffix}"
+
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "create_model": lambda c: c.create_model("m"),
@@ -121,9 +132,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "get_approval": lambda c: c.get_approval("a"),
     "list_approvals": lambda c: c.list_approvals("m"),
     "log_head": lambda c: c.log_head(),
-    "export_evidence": lambda c: c.export_evidence("m/1", Path(gettempdir(), f"modelward-odd-{uuid4().hex}.zip")),
+    "export_evidence": lambda c: c.export_evidence("m/1", odd_file(".zip")),
     "import_evidence": lambda c: c.import_evidence(Path(__file__)),
-    "download_origin": lambda c: c.download_origin("m/1", Path(gettempdir(), f"modelward-odd-{uuid4().hex}.zip")),
+    "download_origin": lambda c: c.download_origin("m/1", odd_file(".zip")),
     "open_finding": lambda c: c.open_finding("m", title="t", severity="low", owner="a"),
     "update_finding": lambda c: c.update_finding("f", remedy="r"),
     "close_finding": lambda c: c.close_finding("f", remedy="r"),
@@ -136,6 +147,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "answer_drill": lambda c: c.answer_drill("d", engine="e"),
     "get_drill": lambda c: c.get_drill("d"),
     "list_drills": lambda c: c.list_drills(),
+    "inventory_report": lambda c: c.inventory_report(odd_file(".html"), as_of=NOON.date()),
     "create_schedule": lambda c: c.create_schedule("m", every=timedelta(days=1)),
     "get_schedule": lambda c: c.get_schedule("s"),
     "list_schedules": lambda c: c.list_schedules(),

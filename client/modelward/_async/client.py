@@ -10,6 +10,7 @@ from modelward._async.evidence import AsyncEvidence
 from modelward._async.findings import AsyncFindings
 from modelward._async.follow import AsyncFollowing
 from modelward._async.identity import AsyncIdentity
+from modelward._async.inventory_report import AsyncInventoryReports
 from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.mlflow import AsyncMlflow
 from modelward._async.observe import AsyncObserving
@@ -35,6 +36,7 @@ class AsyncClient(
     AsyncFindings,
     AsyncReviews,
     AsyncDrills,
+    AsyncInventoryReports,
     AsyncWatching,
     AsyncFollowing,
     AsyncDrift,

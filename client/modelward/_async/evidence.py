@@ -1,10 +1,9 @@
 """Client methods for proofs about the audit log, and for evidence packs."""
 
-import asyncio
-from collections.abc import AsyncGenerator
 from datetime import datetime
 from pathlib import Path
 
+from modelward._async.received_file import write_parts
 from modelward._async.uploading import AsyncUploading
 from modelward._coerce import AnyVersion, as_ref
 from modelward.evidence.head import LogHead
@@ -75,7 +74,7 @@ class AsyncEvidence(AsyncUploading):
             as_of=time_to_proto(as_of),
             without_files=without_files,
         )
-        return await _written(self._receive(self._governance.ExportEvidence, request, timeout), Path(to))
+        return await write_parts(self._receive(self._governance.ExportEvidence, request, timeout), Path(to))
 
     async def import_evidence(
         self, path: Path | str, *, as_model: str = "", request_id: str = "", timeout: float = EXPORT_SECONDS
@@ -129,20 +128,4 @@ class AsyncEvidence(AsyncUploading):
             DigestMismatch: the server has lost or damaged the pack.
         """
         request = pb.DownloadOriginRequest(version=ref_to_proto(as_ref(version)))
-        return await _written(self._receive(self._governance.DownloadOrigin, request, timeout), Path(to))
-
-
-async def _written(
-    parts: AsyncGenerator[pb.ExportEvidenceResponse, None] | AsyncGenerator[pb.DownloadOriginResponse, None],
-    target: Path,
-) -> Path:
-    """Write a pack to a file, which is replaced when the pack is complete."""
-    partial = target.with_name(f"{target.name}.part")
-    try:
-        with partial.open("wb") as file:
-            async for part in parts:
-                await asyncio.to_thread(file.write, part.chunk)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+        return await write_parts(self._receive(self._governance.DownloadOrigin, request, timeout), Path(to))

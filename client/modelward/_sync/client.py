@@ -11,6 +11,7 @@ from modelward._sync.evidence import Evidence
 from modelward._sync.findings import Findings
 from modelward._sync.follow import Following
 from modelward._sync.identity import Identity
+from modelward._sync.inventory_report import InventoryReports
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.mlflow import Mlflow
 from modelward._sync.observe import Observing
@@ -36,6 +37,7 @@ class Client(
     Findings,
     Reviews,
     Drills,
+    InventoryReports,
     Watching,
     Following,
     Drift,

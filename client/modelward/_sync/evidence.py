@@ -1,11 +1,11 @@
 # Derived from modelward/_async/evidence.py by client/unasync.py: change that one.
 """Client methods for proofs about the audit log, and for evidence packs."""
 
-from collections.abc import Generator
 from datetime import datetime
 from pathlib import Path
 
 from modelward._coerce import AnyVersion, as_ref
+from modelward._sync.received_file import write_parts
 from modelward._sync.uploading import Uploading
 from modelward.evidence.head import LogHead
 from modelward.lifecycle import ModelVersion
@@ -75,7 +75,7 @@ class Evidence(Uploading):
             as_of=time_to_proto(as_of),
             without_files=without_files,
         )
-        return _written(self._receive(self._governance.ExportEvidence, request, timeout), Path(to))
+        return write_parts(self._receive(self._governance.ExportEvidence, request, timeout), Path(to))
 
     def import_evidence(
         self, path: Path | str, *, as_model: str = "", request_id: str = "", timeout: float = EXPORT_SECONDS
@@ -129,20 +129,4 @@ class Evidence(Uploading):
             DigestMismatch: the server has lost or damaged the pack.
         """
         request = pb.DownloadOriginRequest(version=ref_to_proto(as_ref(version)))
-        return _written(self._receive(self._governance.DownloadOrigin, request, timeout), Path(to))
-
-
-def _written(
-    parts: Generator[pb.ExportEvidenceResponse, None] | Generator[pb.DownloadOriginResponse, None],
-    target: Path,
-) -> Path:
-    """Write a pack to a file, which is replaced when the pack is complete."""
-    partial = target.with_name(f"{target.name}.part")
-    try:
-        with partial.open("wb") as file:
-            for part in parts:
-                file.write(part.chunk)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+        return write_parts(self._receive(self._governance.DownloadOrigin, request, timeout), Path(to))

@@ -48,7 +48,7 @@ SECTIONS = {
     "Measure": {
         "drift": "drift",
         "reports": "drift",
-        "report": "drift",
+        "report": "report",
         "score": "scoring",
         "scores": "scoring",
         "performance": "performance",

@@ -2,7 +2,6 @@
 
 from itertools import islice
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -89,25 +88,6 @@ def drift(
     if save:
         render_to(client, report.report_id, save)
     _show(out, report)
-
-
-@click.command()
-@click.argument("report_id")
-@SAVE
-@click.option("--open", "open_file", is_flag=True, help="Open the rendered file.")
-@remote
-def report(client: "Client", out: Output, report_id: str, save: Path | None, open_file: bool) -> None:
-    """Render a drift report or a comparison to HTML or PNG.
-
-    `drift`, `reports`, `compare` and `comparisons` print its id.
-
-    Without --save a page is written to the temporary folder and open_file.
-    """
-    path = save or Path(gettempdir(), f"modelward-{report_id}.html")
-    render_to(client, report_id, path)
-    out.say({"file": str(path)}, f"the report is in {path}")
-    if open_file or not save:
-        click.launch(str(path))
 
 
 def render_to(client: "Client", report_id: str, path: Path) -> None:

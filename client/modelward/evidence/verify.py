@@ -3,6 +3,7 @@
 It needs the extra `verify`, and reads the pack in pieces.
 """
 
+import base64
 import hashlib
 import json
 import zipfile

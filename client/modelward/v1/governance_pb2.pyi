@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from modelward.v1 import common_pb2 as _common_pb2
 from modelward.v1 import drills_pb2 as _drills_pb2
 from modelward.v1 import findings_pb2 as _findings_pb2
@@ -24,6 +25,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InventoryReportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InventoryReportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InventoryReportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INVENTORY_REPORT_FORMAT_UNSPECIFIED: _InventoryReportFormat.ValueType  # 0
+    """HTML."""
+    INVENTORY_REPORT_FORMAT_HTML: _InventoryReportFormat.ValueType  # 1
+    """One self-contained HTML page."""
+    INVENTORY_REPORT_FORMAT_CSV: _InventoryReportFormat.ValueType  # 2
+    """CSV with a row for each model."""
+    INVENTORY_REPORT_FORMAT_EVENTS: _InventoryReportFormat.ValueType  # 3
+    """CSV with a row for each event: a promotion, a change, an approval, a halt, a finding or a review."""
+
+class InventoryReportFormat(_InventoryReportFormat, metaclass=_InventoryReportFormatEnumTypeWrapper):
+    """Format of an inventory report."""
+
+INVENTORY_REPORT_FORMAT_UNSPECIFIED: InventoryReportFormat.ValueType  # 0
+"""HTML."""
+INVENTORY_REPORT_FORMAT_HTML: InventoryReportFormat.ValueType  # 1
+"""One self-contained HTML page."""
+INVENTORY_REPORT_FORMAT_CSV: InventoryReportFormat.ValueType  # 2
+"""CSV with a row for each model."""
+INVENTORY_REPORT_FORMAT_EVENTS: InventoryReportFormat.ValueType  # 3
+"""CSV with a row for each event: a promotion, a change, an approval, a halt, a finding or a review."""
+Global___InventoryReportFormat: _TypeAlias = InventoryReportFormat  # noqa: Y015
 
 @_typing.final
 class RequestApprovalRequest(_message.Message):
@@ -1383,3 +1412,67 @@ class ListDrillsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDrillsResponse: _TypeAlias = ListDrillsResponse  # noqa: Y015
+
+@_typing.final
+class RenderInventoryReportRequest(_message.Message):
+    """Request of RenderInventoryReport. Days are in UTC."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    DESK_FIELD_NUMBER: _builtins.int
+    as_of: _builtins.str
+    """The last day, such as "2026-10-31": the report says what was on record at its end, or now, if that is today."""
+    since: _builtins.str
+    """The first day. Empty: the first one of the year that ends with `as_of`."""
+    format: Global___InventoryReportFormat.ValueType
+    """The format."""
+    owner: _builtins.str
+    """Only models that this person or team owned at the end of the last day. Empty: all."""
+    tier: _builtins.int
+    """Only models that were of this tier then. 0: all."""
+    desk: _builtins.str
+    """Only models whose scope had this desk then. Empty: all."""
+    def __init__(
+        self,
+        *,
+        as_of: _builtins.str = ...,
+        since: _builtins.str = ...,
+        format: Global___InventoryReportFormat.ValueType = ...,
+        owner: _builtins.str = ...,
+        tier: _builtins.int = ...,
+        desk: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "desk", b"desk", "format", b"format", "owner", b"owner", "since", b"since", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderInventoryReportRequest: _TypeAlias = RenderInventoryReportRequest  # noqa: Y015
+
+@_typing.final
+class RenderInventoryReportResponse(_message.Message):
+    """Response of RenderInventoryReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The next bytes of the file; 1 MiB at most."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderInventoryReportResponse: _TypeAlias = RenderInventoryReportResponse  # noqa: Y015

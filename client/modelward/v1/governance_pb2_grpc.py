@@ -140,6 +140,11 @@ class GovernanceServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_governance__pb2.ListDrillsRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_governance__pb2.ListDrillsResponse.FromString,
                 _registered_method=True)
+        self.RenderInventoryReport = channel.unary_stream(
+                '/modelward.v1.GovernanceService/RenderInventoryReport',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.RenderInventoryReportRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.RenderInventoryReportResponse.FromString,
+                _registered_method=True)
 
 
 class GovernanceServiceServicer(object):
@@ -301,6 +306,14 @@ class GovernanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderInventoryReport(self, request, context):
+        """Renders what is on record about every model that was in production in a year, as of the last day of that year: a
+        base of the yearly self-assessment and of an inventory, and neither by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GovernanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -408,6 +421,11 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     servicer.ListDrills,
                     request_deserializer=modelward_dot_v1_dot_governance__pb2.ListDrillsRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_governance__pb2.ListDrillsResponse.SerializeToString,
+            ),
+            'RenderInventoryReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.RenderInventoryReport,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.RenderInventoryReportRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.RenderInventoryReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -978,6 +996,33 @@ class GovernanceService(object):
             '/modelward.v1.GovernanceService/ListDrills',
             modelward_dot_v1_dot_governance__pb2.ListDrillsRequest.SerializeToString,
             modelward_dot_v1_dot_governance__pb2.ListDrillsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderInventoryReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/RenderInventoryReport',
+            modelward_dot_v1_dot_governance__pb2.RenderInventoryReportRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.RenderInventoryReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,10 @@ class GovernanceServiceStub:
     """Returns a drill."""
     ListDrills: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListDrillsRequest, _governance_pb2.ListDrillsResponse]
     """Lists drills."""
+    RenderInventoryReport: _grpc.UnaryStreamMultiCallable[_governance_pb2.RenderInventoryReportRequest, _governance_pb2.RenderInventoryReportResponse]
+    """Renders what is on record about every model that was in production in a year, as of the last day of that year: a
+    base of the yearly self-assessment and of an inventory, and neither by itself.
+    """
 
 @_typing.type_check_only
 class GovernanceServiceAsyncStub(GovernanceServiceStub):
@@ -155,6 +159,10 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """Returns a drill."""
     ListDrills: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListDrillsRequest, _governance_pb2.ListDrillsResponse]  # type: ignore[assignment]
     """Lists drills."""
+    RenderInventoryReport: _aio.UnaryStreamMultiCallable[_governance_pb2.RenderInventoryReportRequest, _governance_pb2.RenderInventoryReportResponse]  # type: ignore[assignment]
+    """Renders what is on record about every model that was in production in a year, as of the last day of that year: a
+    base of the yearly self-assessment and of an inventory, and neither by itself.
+    """
 
 class GovernanceServiceServicer:
     """Approvals of transitions by people, findings, reviews, and drills."""
@@ -321,5 +329,14 @@ class GovernanceServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_governance_pb2.ListDrillsResponse, _abc.Awaitable[_governance_pb2.ListDrillsResponse]]:
         """Lists drills."""
+
+    def RenderInventoryReport(
+        self,
+        request: _governance_pb2.RenderInventoryReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_governance_pb2.RenderInventoryReportResponse], _abc.AsyncIterator[_governance_pb2.RenderInventoryReportResponse]]:
+        """Renders what is on record about every model that was in production in a year, as of the last day of that year: a
+        base of the yearly self-assessment and of an inventory, and neither by itself.
+        """
 
 def add_GovernanceServiceServicer_to_server(servicer: GovernanceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -19,7 +19,8 @@ from google.protobuf.message import Message
 from modelward.errors import ExtraMissing, FieldViolation, InvalidField
 from modelward.evidence.envelopes import DefectError, public_key
 from modelward.evidence.layout import FILES, GIVEN_SIGNATURE, HEAD, MANIFEST, MODEL, RECORDS, VERSION
-from modelward.evidence.verify import READ_BYTES, PackVerification, read_text, verify_foreign_pack
+from modelward.evidence.verify import PackVerification, read_text, verify_foreign_pack
+from modelward.evidence.zip_structure import READ_BYTES
 from modelward.lifecycle import Origin
 from modelward.shared.convert.common import time_from_proto
 from modelward.v1 import lifecycle_pb2 as pb

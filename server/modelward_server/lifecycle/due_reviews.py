@@ -17,7 +17,7 @@ from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import IN_PRODUCTION, model_row
 from modelward_server.lifecycle.reviews import to_review
-from modelward_server.storage.audit import Kind
+from modelward_server.storage.audit import Kind, last_sequence
 from modelward_server.storage.paging import Key, fetch_page
 from modelward_server.storage.review_tables import ReviewRow
 from modelward_server.storage.tables import AuditRow, TransitionRow, VersionRow
@@ -45,6 +45,35 @@ WORDS = {
 
 
 @dataclass(frozen=True)
+class ProductionState:
+    """What decides whether the review of a model in production is due, as it stood at a time.
+
+    Args:
+        model: the model's name.
+        version: the version in production.
+        policy: the promotion policy.
+        stated: the next review by the inventory; None if it states none.
+        last: the sequence number of the last record that counts.
+        at: the time.
+    """
+
+    model: str
+    version: int
+    policy: PromotionPolicy
+    stated: date | None
+    last: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class ReviewState:
+    """Whether the review of a model is due, and the time from which its day makes it due."""
+
+    due: DueReview
+    next: datetime
+
+
+@dataclass(frozen=True)
 class _Point:
     """The point from which changes of a model count."""
 
@@ -64,61 +93,70 @@ def list_due_reviews(session: Session, model: str, page_size: int, page_token: s
         model_row(session, model)
         rows = rows.where(VersionRow.model == model)
     page = fetch_page(session, rows, [Key(VersionRow.model)], page_size, page_token, ("due reviews", model))
-    found = (_due_review(session, row, now) for row in page.items)
+    last = last_sequence(session)
+    found = (review_state(session, _state(session, row, last, now)).due for row in page.items)
     return Page(tuple(due for due in found if due.reasons), page.next_page_token)
 
 
-def _due_review(session: Session, row: VersionRow, now: datetime) -> DueReview:
-    point, policy = _point(session, row.model), get_policy(session, row.model)
-    reasons = (
-        *_by_date(point, policy, inventory_of(model_row(session, row.model)).next_review, now),
-        *_by_records(session, row.model, point),
-        *_by_transitions(session, row.model, point, policy),
-    )
+def _state(session: Session, row: VersionRow, last: int, now: datetime) -> ProductionState:
+    stated = inventory_of(model_row(session, row.model)).next_review
+    return ProductionState(row.model, row.version, get_policy(session, row.model), stated, last, now)
+
+
+def review_state(session: Session, of: ProductionState) -> ReviewState:
+    """Return whether the review of a model was due at a time, with the reasons, and when its next one is."""
+    point = _point(session, of)
+    reasons = (*_by_date(point, of), *_by_records(session, of, point), *_by_transitions(session, of, point))
     last = point.review
-    return DueReview(
-        row.model,
-        row.version,
+    due = DueReview(
+        of.model,
+        of.version,
         tuple(sorted(reasons, key=lambda reason: reason.since)),
         last.review_id if last else "",
         last.reviewed_at if last else None,
     )
+    return ReviewState(due, _next(point, of))
 
 
-def _point(session: Session, model: str) -> _Point:
-    last = session.scalar(
-        select(ReviewRow).where(ReviewRow.model == model).order_by(ReviewRow.sequence.desc()).limit(1)
-    )
+def _point(session: Session, of: ProductionState) -> _Point:
+    reviews = select(ReviewRow).where(ReviewRow.model == of.model, ReviewRow.sequence <= of.last)
+    last = session.scalar(reviews.order_by(ReviewRow.sequence.desc()).limit(1))
     if last is not None:
         review = to_review(last)
         return _Point(last.sequence, review.reviewed_at, review)
-    entered = _entries(model).order_by(TransitionRow.sequence).limit(1)
-    first = session.scalars(entered).one()
+    first = session.scalars(_entries(of).order_by(TransitionRow.sequence).limit(1)).one()
     return _Point(first.sequence, first.moved_at, None)
 
 
-def _entries(model: str) -> Select[TransitionRow]:
-    return select(TransitionRow).where(TransitionRow.model == model, TransitionRow.to_stage == Stage.PRODUCTION)
+def _entries(of: ProductionState) -> Select[TransitionRow]:
+    entered = TransitionRow.to_stage == Stage.PRODUCTION
+    return select(TransitionRow).where(TransitionRow.model == of.model, entered, TransitionRow.sequence <= of.last)
 
 
-def _by_date(point: _Point, policy: PromotionPolicy, stated: date | None, now: datetime) -> Iterator[ReviewReason]:
-    """Yield the reason of a day that has come: the next one that is stated, or else by the policy's interval."""
+def _named_days(point: _Point, of: ProductionState) -> list[date]:
+    """Return the days of the next review that the last one and the inventory state, as far as they follow it."""
     named = point.review.next_review if point.review else None
-    later = [day for day in (named, stated) if day is not None and day > point.at.date()]
-    since = (
-        datetime.combine(min(later), time(), UTC) if later else point.at + (policy.review_interval or DEFAULT_INTERVAL)
-    )
-    if since <= now:
+    return [day for day in (named, of.stated) if day is not None and day > point.at.date()]
+
+
+def _next(point: _Point, of: ProductionState) -> datetime:
+    """Return when the next review is due: on the first day that is stated, or else by the policy's interval."""
+    if days := _named_days(point, of):
+        return datetime.combine(min(days), time(), UTC)
+    return point.at + (of.policy.review_interval or DEFAULT_INTERVAL)
+
+
+def _by_date(point: _Point, of: ProductionState) -> Iterator[ReviewReason]:
+    since = _next(point, of)
+    if since <= of.at:
         before = "the last one" if point.review else "it entered production"
-        why = "was set for that day" if later else f"follows {before} of {point.at.date()}"
+        why = "was set for that day" if _named_days(point, of) else f"follows {before} of {point.at.date()}"
         yield ReviewReason(ReviewTrigger.DATE, since, f"the review of {since.date()} {why}")
 
 
-def _by_records(session: Session, model: str, point: _Point) -> Iterator[ReviewReason]:
-    first = func.min(AuditRow.sequence)
-    counted = select(first, func.count()).where(
-        AuditRow.model == model, AuditRow.sequence > point.sequence, AuditRow.kind.in_(TRIGGERS)
-    )
+def _by_records(session: Session, of: ProductionState, point: _Point) -> Iterator[ReviewReason]:
+    first, since_then = func.min(AuditRow.sequence), AuditRow.sequence.between(point.sequence + 1, of.last)
+    counted = select(first, func.count()).where(AuditRow.model == of.model, since_then, AuditRow.kind.in_(TRIGGERS))
     for sequence, count in session.execute(counted.group_by(AuditRow.kind)).all():
         row = session.get_one(AuditRow, sequence)
         kind = Kind(row.kind)
@@ -126,14 +164,14 @@ def _by_records(session: Session, model: str, point: _Point) -> Iterator[ReviewR
         yield ReviewReason(TRIGGERS[kind], row.happened_at, f"{WORDS[kind]} by {row.actor}{about}{_more(count)}")
 
 
-def _by_transitions(session: Session, model: str, point: _Point, policy: PromotionPolicy) -> Iterator[ReviewReason]:
+def _by_transitions(session: Session, of: ProductionState, point: _Point) -> Iterator[ReviewReason]:
     entries = session.scalars(
-        _entries(model).where(TransitionRow.sequence > point.sequence).order_by(TransitionRow.sequence)
+        _entries(of).where(TransitionRow.sequence > point.sequence).order_by(TransitionRow.sequence)
     ).all()
     back = [one for one in entries if one.from_stage == Stage.ARCHIVED]
     if back:
         yield ReviewReason(ReviewTrigger.ROLLBACK, back[0].moved_at, _moved("rolled back to", back))
-    limit = policy.max_production_changes
+    limit = of.policy.max_production_changes
     if limit is None:
         promoted = [one for one in entries if one.from_stage != Stage.ARCHIVED]
         if promoted:

@@ -9,22 +9,31 @@ from modelward.shared.convert.governance import approval_state_from_proto, appro
 from modelward.v1 import governance_pb2 as pb
 from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
+from modelward_server.reports.inventory.report import InventoryReports
 from modelward_server.rpc.drills import DrillServicer
 from modelward_server.rpc.evidence import EvidenceServicer
 from modelward_server.rpc.evidence_import import EvidenceImport
 from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.report_servicer import InventoryRendering
 from modelward_server.rpc.requests import optional_time
 from modelward_server.rpc.reviews import ReviewServicer
 
 
-class GovernanceServicer(FindingServicer, ReviewServicer, DrillServicer, EvidenceServicer):
+class GovernanceServicer(FindingServicer, ReviewServicer, DrillServicer, EvidenceServicer, InventoryRendering):
     """Serves `modelward.v1.GovernanceService`."""
 
-    def __init__(self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport, imports: EvidenceImport) -> None:
+    def __init__(
+        self,
+        unit_of_work: RequestUnitOfWork,
+        evidence: EvidenceExport,
+        imports: EvidenceImport,
+        inventory_reports: InventoryReports,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._evidence = evidence
         self._imports = imports
+        self._inventory_reports = inventory_reports
 
     async def RequestApproval(self, request: pb.RequestApprovalRequest, context: Context) -> pb.RequestApprovalResponse:
         wanted = _wanted(request)

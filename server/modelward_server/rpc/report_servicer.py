@@ -1,20 +1,33 @@
-"""Rendering methods: drift reports, comparisons and A/B tests, as pages and as images."""
+"""Rendering methods: drift reports, comparisons, A/B tests and inventory reports."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest, AbTestResult
 from modelward.comparison import Comparison
 from modelward.drift import DriftReport
-from modelward.v1 import comparison_pb2, drift_pb2
+from modelward.shared.convert.findings import day_from_proto
+from modelward.v1 import comparison_pb2, drift_pb2, governance_pb2
 from modelward.v1.common_pb2 import REPORT_FORMAT_PNG, ReportFormat
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
+from modelward.v1.governance_pb2_grpc import GovernanceServiceServicer
 from modelward_server.abtest.outcomes import get_ab_result
 from modelward_server.abtest.repository import get_ab_test
 from modelward_server.comparison.repository import get_comparison
 from modelward_server.drift.queries import ReportScore, scores_until
 from modelward_server.drift.reports import get_report
+from modelward_server.lifecycle.model_years.listing import InventoryFilter
+from modelward_server.reports.inventory.report import InventoryReports, ReportForm, WantedReport
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+
+REPORT_FORMS = {
+    governance_pb2.INVENTORY_REPORT_FORMAT_CSV: ReportForm.CSV,
+    governance_pb2.INVENTORY_REPORT_FORMAT_EVENTS: ReportForm.EVENTS,
+}
+"""The forms of inventory reports; any other value means a page."""
 
 
 class DriftRendering(DriftServiceServicer):
@@ -61,6 +74,30 @@ class AbTestRendering(ComparisonServiceServicer):
         test, result = await self._unit_of_work.analyse(read)
         content = await self._unit_of_work.executors.compute.run(_draw_ab_test, test, result, request.format)
         return comparison_pb2.RenderAbTestResponse(content=content, media_type=media_type(request.format))
+
+
+class InventoryRendering(GovernanceServiceServicer):
+    """Renders inventory reports."""
+
+    _unit_of_work: RequestUnitOfWork
+    _inventory_reports: InventoryReports
+
+    async def RenderInventoryReport(
+        self, request: governance_pb2.RenderInventoryReportRequest, context: Context
+    ) -> AsyncIterator[governance_pb2.RenderInventoryReportResponse]:
+        pieces = self._inventory_reports.pieces(_wanted_report(request), datetime.now(UTC))
+        # Other calls get their turn between the pieces, of which some are empty.
+        while (piece := await self._unit_of_work.executors.compute.run(next, pieces, None)) is not None:
+            if piece:
+                yield governance_pb2.RenderInventoryReportResponse(chunk=piece)
+
+
+def _wanted_report(request: governance_pb2.RenderInventoryReportRequest) -> WantedReport:
+    as_of = day_from_proto(request.as_of, "as_of")
+    assert as_of  # The contract requires it.
+    form = REPORT_FORMS.get(request.format, ReportForm.HTML)
+    only = InventoryFilter(request.owner, request.tier, request.desk)
+    return WantedReport(as_of, day_from_proto(request.since, "since"), form, only)
 
 
 def media_type(report_format: ReportFormat.ValueType) -> str:

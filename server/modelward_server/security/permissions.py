@@ -138,6 +138,7 @@ RULES = {
         "AnswerDrill": READ,  # As an engine's reports.
         "GetDrill": READ,
         "ListDrills": LISTED,
+        "RenderInventoryReport": LISTED,
         "GetLogHead": NO_MODEL,  # A hash, which shows nothing of the records.
         "ExportEvidence": Rule(Permission.READ, Reach.WHOLE),
         "ImportEvidence": SUBMIT,

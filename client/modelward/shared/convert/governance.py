@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelward.errors import FieldViolation, InvalidField
 from modelward.governance import Approval, ApprovalDecision, ApprovalState
 from modelward.lifecycle import Stage
 from modelward.shared.convert.common import (
@@ -12,9 +13,28 @@ from modelward.shared.convert.common import (
     time_from_proto,
     time_to_proto,
 )
+from modelward.v1 import governance_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
 STATES = {state: pb.ApprovalState.Value(f"APPROVAL_STATE_{state.name}") for state in ApprovalState}
+
+INVENTORY_FORMATS = {
+    "html": governance_pb2.INVENTORY_REPORT_FORMAT_HTML,
+    "csv": governance_pb2.INVENTORY_REPORT_FORMAT_CSV,
+    "events": governance_pb2.INVENTORY_REPORT_FORMAT_EVENTS,
+}
+
+
+def inventory_format_to_proto(name: str) -> governance_pb2.InventoryReportFormat.ValueType:
+    """Convert the name of a format of the inventory report.
+
+    Raises:
+        InvalidField: the name is not such a format.
+    """
+    if name not in INVENTORY_FORMATS:
+        fix = f"{name!r} is not a format; use one of {', '.join(INVENTORY_FORMATS)}"
+        raise InvalidField(FieldViolation("format", fix))
+    return INVENTORY_FORMATS[name]
 
 
 def approval_state_from_proto(value: pb.ApprovalState.ValueType) -> ApprovalState | None:
