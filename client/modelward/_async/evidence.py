@@ -1,6 +1,7 @@
 """Client methods for proofs about the audit log, and for evidence packs."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
@@ -68,18 +69,46 @@ class AsyncEvidence(AsyncConnection):
             InvalidField: the time is not in the past.
         """
         target = Path(to)
+        partial = target.with_name(f"{target.name}.part")
+        try:
+            with partial.open("wb") as file:
+                async for part in self.stream_evidence(
+                    version, as_of=as_of, without_files=without_files, timeout=timeout
+                ):
+                    await asyncio.to_thread(file.write, part)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return target
+
+    async def stream_evidence(
+        self,
+        version: AnyVersion | None,
+        *,
+        as_of: datetime | None = None,
+        without_files: bool = False,
+        timeout: float = EXPORT_SECONDS,
+    ) -> AsyncIterator[bytes]:
+        """Receive the same ZIP file as `export_evidence` in parts, such as for who downloads it from another server.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`; None for every version that is in production, or was then.
+            as_of: only what was on record at this time; None for now.
+            without_files: leave out the version's own files.
+            timeout: seconds in total.
+
+        Yields:
+            The parts of the file, in order. The file is complete only if no error ends them.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            DigestMismatch: one of its files is damaged.
+            InvalidField: the time is not in the past.
+        """
         request = pb.ExportEvidenceRequest(
             version=None if version is None else ref_to_proto(as_ref(version)),
             as_of=time_to_proto(as_of),
             without_files=without_files,
         )
-        partial = target.with_name(f"{target.name}.part")
-        parts = self._receive(self._governance.ExportEvidence, request, timeout)
-        try:
-            with partial.open("wb") as file:
-                async for part in parts:
-                    await asyncio.to_thread(file.write, part.chunk)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-        return target
+        async for part in self._receive(self._governance.ExportEvidence, request, timeout):
+            yield part.chunk

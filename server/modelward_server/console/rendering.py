@@ -31,7 +31,13 @@ class Frame:
     may_operate: bool
     """Whether the user may move versions, halt and resume: what he may not do is not offered."""
     may_train: bool
-    """Whether the user may request a retraining."""
+    """Whether the user may request a retraining, or an approval."""
+    may_review: bool
+    """Whether the user may open and close findings, and record reviews."""
+    may_change: bool
+    """Whether the console offers changes at all: decisions depend on the user's functions, not on the role."""
+    scores_logged: bool
+    """Whether the server keeps a log of scores."""
     path: str
     at: datetime
     zone: str
@@ -57,6 +63,9 @@ def frame(request: Request) -> Frame:
         caller=caller,
         may_operate=may(Role.OPERATOR),
         may_train=may(Role.TRAINER),
+        may_review=may(Role.VALIDATOR),
+        may_change=may(Role.VIEWER),
+        scores_logged=getattr(request.state, "scores_logged", False),
         path=request.url.path,
         at=datetime.now(UTC),
         zone=zone.key if zone else "",

@@ -40,9 +40,13 @@ OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
 
 def required_functions(session: Session, policy: PromotionPolicy, to: Stage) -> tuple[str, ...]:
     """Return the functions that must approve a transition of a model's versions, by its tier."""
-    tier = inventory_of(model_row(session, policy.model)).tier or 0
+    return functions_at(policy, inventory_of(model_row(session, policy.model)).tier, to)
+
+
+def functions_at(policy: PromotionPolicy, tier: int | None, to: Stage) -> tuple[str, ...]:
+    """Return the functions that a policy lists for a transition of models of a tier; None: of no tier."""
     rules = {rule.tier: rule.functions for rule in policy.required_approvals if rule.to is to}
-    return rules.get(tier, rules.get(0, ()))
+    return rules.get(tier or 0, rules.get(0, ()))
 
 
 def request_approval(session: Session, wanted: Approval, actor: ActorContext) -> Approval:
