@@ -21,6 +21,10 @@ PAGES = [
     "/models/{}/rollout",
     "/models/{}/versions/1",
     "/models/{}/halt",
+    "/models/{}/versions/1/evidence.zip",
+    "/models/{}/open-finding",
+    "/approvals/{}",
+    "/findings/{}",
     "/reports/drift/{}",
     "/comparisons/{}",
     "/compare/{}",
@@ -33,6 +37,11 @@ QUERIES = [
     "/compare?model={0}&label={0}",
     "/inventory?prefix={}",
     "/audit?model={}",
+    "/approvals?model={}",
+    "/approvals?waits_for={0}&state={0}",
+    "/findings?owner={}",
+    "/reviews?model={}",
+    "/scores?actor={}",
     "/retraining?model={}",
 ]
 HOSTILE = ["a/b", "..", "%2F", "a%00b", "x.json", "\N{SNOWMAN}", "<b>x</b>", "a b", "-", "x" * 300]

@@ -17,8 +17,7 @@ def why_not_decide(approval: Approval, function: str, caller: Caller, registered
         registered_by: who registered the version.
     """
     if caller.authenticated and function not in caller.functions:
-        held = f"hold {', '.join(caller.functions)}" if caller.functions else "hold no function"
-        return f"it waits for {function}, and you {held}"
+        return f"your functions are {', '.join(caller.functions)}" if caller.functions else "you hold no function"
     if caller.name == approval.requested_by:
         return "you requested it; another person must decide"
     if caller.name == registered_by:
