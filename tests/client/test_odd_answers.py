@@ -122,6 +122,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "list_approvals": lambda c: c.list_approvals("m"),
     "log_head": lambda c: c.log_head(),
     "export_evidence": lambda c: c.export_evidence("m/1", Path(gettempdir(), f"modelward-odd-{uuid4().hex}.zip")),
+    "stream_evidence": lambda c: c.stream_evidence("m/1"),
     "open_finding": lambda c: c.open_finding("m", title="t", severity="low", owner="a"),
     "update_finding": lambda c: c.update_finding("f", remedy="r"),
     "close_finding": lambda c: c.close_finding("f", remedy="r"),
