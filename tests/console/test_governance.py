@@ -307,7 +307,6 @@ async def test_the_log_of_scores_is_shown_where_there_is_one(browser: httpx.Asyn
     await be(browser, desk, "compliance")
     assert 'href="/scores"' not in await seen(browser, "/approvals")
     assert "No answer was logged" in await seen(browser, "/scores")
-    digests = {"digest": "d" * 64, "rows_sha256": "a" * 64, "answer_sha256": "b" * 64}
     records = [
         ScoreRecord(
             request_id=f"{number:032x}",
@@ -318,7 +317,9 @@ async def test_the_log_of_scores_is_shown_where_there_is_one(browser: httpx.Asyn
             stage=Stage.STAGING,
             method="Score",
             rows=100,
-            **digests,
+            digest="d" * 64,
+            rows_sha256="a" * 64,
+            answer_sha256="b" * 64,
         )
         for number in range(2)
     ]

@@ -22,7 +22,7 @@ from modelward_server.console.acts.evidence import evidence_input
 from modelward_server.console.independence import may_withdraw, why_not_decide
 from modelward_server.console.pages.lists import first
 from modelward_server.console.pages.parameters import instant_of, whole_number_of
-from modelward_server.lifecycle.approvals import functions_at
+from modelward_server.lifecycle.approval_gates import functions_at
 
 GATE = "approvals."
 """The beginning of the names of the gates of approvals."""

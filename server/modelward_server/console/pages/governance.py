@@ -10,7 +10,7 @@ from modelward.governance import Approval
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.reviews import DueReview, Review
 from modelward_server.console.pages.lists import first
-from modelward_server.lifecycle.approvals import functions_at
+from modelward_server.lifecycle.approval_gates import functions_at
 from modelward_server.lifecycle.stages import LEGAL_MOVES
 
 NEWEST = 5
