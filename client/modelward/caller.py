@@ -21,6 +21,8 @@ class Permission(StrEnum):
     """Change stages, halts and schedules."""
     REVIEW = "review"
     """Open and close findings, and record reviews."""
+    DRILL = "drill"
+    """Start drills of halts, which stop nothing."""
     ADMINISTER = "administer"
     """Set policies."""
 
@@ -33,11 +35,11 @@ class Role(StrEnum):
     TRAINER = "trainer"
     """Also assesses, registers versions, and sends data."""
     OPERATOR = "operator"
-    """A trainer who also changes stages, halts and schedules."""
+    """A trainer who also changes stages, halts and schedules, and starts drills."""
     ADMIN = "admin"
     """Has every permission."""
     VALIDATOR = "validator"
-    """Reads, assesses and reviews; registers, promotes and halts nothing."""
+    """Reads, assesses, reviews and starts drills; registers, promotes and halts nothing."""
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -61,9 +63,9 @@ _TRAINER = _VIEWER | {Permission.ASSESS, Permission.SUBMIT}
 _PERMISSIONS = {
     Role.VIEWER: _VIEWER,
     Role.TRAINER: _TRAINER,
-    Role.OPERATOR: _TRAINER | {Permission.OPERATE},
+    Role.OPERATOR: _TRAINER | {Permission.OPERATE, Permission.DRILL},
     Role.ADMIN: frozenset(Permission),
-    Role.VALIDATOR: _VIEWER | {Permission.ASSESS, Permission.REVIEW},
+    Role.VALIDATOR: _VIEWER | {Permission.ASSESS, Permission.REVIEW, Permission.DRILL},
 }
 
 

@@ -17,7 +17,8 @@ ModelwardError
 │   ├── ComparisonNotFound
 │   ├── AbTestNotFound
 │   ├── ApprovalNotFound
-│   └── FindingNotFound
+│   ├── FindingNotFound
+│   └── DrillNotFound
 ├── AlreadyExists
 │   ├── ModelExists
 │   ├── ScheduleExists
@@ -28,6 +29,8 @@ ModelwardError
 │   ├── ApprovalClosed
 │   ├── ApprovalNotNeeded
 │   ├── FindingClosed
+│   ├── DrillEnded
+│   ├── EngineNotDrilled
 │   ├── BlobsMissing
 │   ├── SourceNotAllowed
 │   ├── FormatNotExecutable
@@ -215,6 +218,10 @@ class FindingNotFound(NotFound, reason="FINDING_NOT_FOUND"):
     """There is no finding with this id."""
 
 
+class DrillNotFound(NotFound, reason="DRILL_NOT_FOUND"):
+    """There is no drill with this id."""
+
+
 class AlreadyExists(ModelwardError):
     """The resource that the request would create already exists."""
 
@@ -261,6 +268,14 @@ class ApprovalNotNeeded(FailedPrecondition, reason="APPROVAL_NOT_NEEDED"):
 
 class FindingClosed(FailedPrecondition, reason="FINDING_CLOSED"):
     """The finding was closed, and can no longer be changed."""
+
+
+class DrillEnded(FailedPrecondition, reason="DRILL_ENDED"):
+    """The drill ended before the answer was received, which therefore does not count."""
+
+
+class EngineNotDrilled(FailedPrecondition, reason="ENGINE_NOT_DRILLED"):
+    """The engine was not running when the drill started, so that it does not count."""
 
 
 class ExtraMissing(FailedPrecondition, reason="EXTRA_MISSING"):

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.backtest import Overfitting, ValidationFold
+from modelward.drills import Drill
 from modelward.findings import Finding, FindingSeverity
 from modelward.inventory import Inventory, Lineage
 from modelward.leaks import LeakKind
@@ -622,6 +623,8 @@ class EventKind(StrEnum):
     it."""
     FINDING = "finding"
     """A finding was opened, changed or closed; the subject is the finding. Only sent to who asks for it."""
+    DRILL = "drill"
+    """A drill started or ended; the subject is the drill."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -713,8 +716,9 @@ class ModelEvent(Record):
         | EngineStatus
         | JobChange
         | Finding
+        | Drill
     )
-    """The model, version, transition, halt, policy, alarm, engine, job or finding concerned."""
+    """The model, version, transition, halt, policy, alarm, engine, job, finding or drill concerned."""
     resume_token: str = ""
     """Resumes a watch after this event; empty while the watch still reports the initial state, and for engines."""
 

@@ -39,6 +39,7 @@ from modelward_server.interceptors.deadlines import Deadlines
 from modelward_server.interceptors.errors import Errors
 from modelward_server.interceptors.grpc_metrics import CallMetrics
 from modelward_server.interceptors.validation import MAX_RECEIVED, Validation
+from modelward_server.lifecycle.drill_task import DrillTask
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow.client import MlflowFiles, load_mlflow
 from modelward_server.mlflow.mirror import MlflowMirror
@@ -331,6 +332,8 @@ class App:
     def _add_governance_service(self) -> None:
         servicer = GovernanceServicer(self._unit_of_work, self.evidence)
         add_GovernanceServiceServicer_to_server(servicer, self._server)
+        own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
+        self.background.start("drills", DrillTask(own).run)
 
     def _add_scoring_service(self, limits: Limits) -> None:
         settings = self._settings

@@ -56,6 +56,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. Metadata: approval_id."""
     ERROR_REASON_FINDING_NOT_FOUND: _ErrorReason.ValueType  # 21
     """NOT_FOUND. Metadata: finding_id."""
+    ERROR_REASON_DRILL_NOT_FOUND: _ErrorReason.ValueType  # 22
+    """NOT_FOUND. Metadata: drill_id."""
     ERROR_REASON_MODEL_EXISTS: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS. Metadata: model."""
     ERROR_REASON_SCHEDULE_EXISTS: _ErrorReason.ValueType  # 31
@@ -116,6 +118,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
     ERROR_REASON_EXTRA_MISSING: _ErrorReason.ValueType  # 66
     """FAILED_PRECONDITION. The call needs an optional part of the server that is not installed. Metadata: extra."""
+    ERROR_REASON_DRILL_ENDED: _ErrorReason.ValueType  # 68
+    """FAILED_PRECONDITION. The drill ended before the answer was received. Metadata: drill_id."""
+    ERROR_REASON_ENGINE_NOT_DRILLED: _ErrorReason.ValueType  # 69
+    """FAILED_PRECONDITION. The engine was not running when the drill started. Metadata: drill_id, engine."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -186,6 +192,8 @@ ERROR_REASON_APPROVAL_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND. Metadata: approval_id."""
 ERROR_REASON_FINDING_NOT_FOUND: ErrorReason.ValueType  # 21
 """NOT_FOUND. Metadata: finding_id."""
+ERROR_REASON_DRILL_NOT_FOUND: ErrorReason.ValueType  # 22
+"""NOT_FOUND. Metadata: drill_id."""
 ERROR_REASON_MODEL_EXISTS: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS. Metadata: model."""
 ERROR_REASON_SCHEDULE_EXISTS: ErrorReason.ValueType  # 31
@@ -246,6 +254,10 @@ ERROR_REASON_FINDING_CLOSED: ErrorReason.ValueType  # 65
 """FAILED_PRECONDITION. The finding was closed before. Metadata: finding_id."""
 ERROR_REASON_EXTRA_MISSING: ErrorReason.ValueType  # 66
 """FAILED_PRECONDITION. The call needs an optional part of the server that is not installed. Metadata: extra."""
+ERROR_REASON_DRILL_ENDED: ErrorReason.ValueType  # 68
+"""FAILED_PRECONDITION. The drill ended before the answer was received. Metadata: drill_id."""
+ERROR_REASON_ENGINE_NOT_DRILLED: ErrorReason.ValueType  # 69
+"""FAILED_PRECONDITION. The engine was not running when the drill started. Metadata: drill_id, engine."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61

@@ -22,14 +22,16 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from modelward.v1 import common_pb2 as modelward_dot_v1_dot_common__pb2
+from modelward.v1 import drills_pb2 as modelward_dot_v1_dot_drills__pb2
 from modelward.v1 import findings_pb2 as modelward_dot_v1_dot_findings__pb2
 from modelward.v1 import lifecycle_pb2 as modelward_dot_v1_dot_lifecycle__pb2
 from modelward.v1 import reviews_pb2 as modelward_dot_v1_dot_reviews__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmodelward/v1/governance.proto\x12\x0cmodelward.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelward/v1/common.proto\x1a\x1bmodelward/v1/findings.proto\x1a\x1cmodelward/v1/lifecycle.proto\x1a\x1amodelward/v1/reviews.proto\"\x89\x03\n\x16RequestApprovalRequest\x12?\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefB\x06\xbaH\x03\xc8\x01\x01R\x07version\x12\x31\n\x02to\x18\x02 \x01(\x0e\x32\x13.modelward.v1.StageB\x0c\xbaH\t\x82\x01\x06\x18\x00\x18\x02\x18\x03R\x02to\x12$\n\x06reason\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\x32\x02\\SR\x06reason\x12\x33\n\nconditions\x18\x04 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\"\tr\x07\x18\xd0\x0f\x32\x02\\SR\nconditions\x12/\n\x08\x65vidence\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01R\x08\x65vidence\x12\x43\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01R\texpiresAt\x12*\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"M\n\x17RequestApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"\x8a\x02\n\x15\x44\x65\x63ideApprovalRequest\x12+\n\x0b\x61pproval_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\napprovalId\x12<\n\x08\x66unction\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{0,31}$\xd8\x01\x01R\x08\x66unction\x12\x18\n\x07\x61pprove\x18\x03 \x01(\x08R\x07\x61pprove\x12\"\n\x07\x63omment\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07\x63omment\x12\x1c\n\x04\x65tag\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"L\n\x16\x44\x65\x63ideApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"\x90\x01\n\x17WithdrawApprovalRequest\x12+\n\x0b\x61pproval_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\napprovalId\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"N\n\x18WithdrawApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"A\n\x12GetApprovalRequest\x12+\n\x0b\x61pproval_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\napprovalId\"I\n\x13GetApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"\xcb\x02\n\x14ListApprovalsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12;\n\x05state\x18\x03 \x01(\x0e\x32\x1b.modelward.v1.ApprovalStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12=\n\twaits_for\x18\x04 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{0,31}$\xd8\x01\x01R\x08waitsFor\x12\'\n\tpage_size\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"u\n\x15ListApprovalsResponse\x12\x34\n\tapprovals\x18\x01 \x03(\x0b\x32\x16.modelward.v1.ApprovalR\tapprovals\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"E\n\x11GetLogHeadRequest\x12\x30\n\x0f\x63onsistent_with\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0e\x63onsistentWith\"\x88\x01\n\x07LogHead\x12\x18\n\x07records\x18\x01 \x01(\x03R\x07records\x12\x12\n\x04root\x18\x02 \x01(\x0cR\x04root\x12\x33\n\x07made_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06madeAt\x12\x1a\n\x08\x65nvelope\x18\x04 \x01(\tR\x08\x65nvelope\"l\n\x12GetLogHeadResponse\x12)\n\x04head\x18\x01 \x01(\x0b\x32\x15.modelward.v1.LogHeadR\x04head\x12+\n\x11\x63onsistency_proof\x18\x02 \x03(\x0cR\x10\x63onsistencyProof\"\xb0\x01\n\x15\x45xportEvidenceRequest\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefR\x07version\x12\x39\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02\x38\x01R\x04\x61sOf\x12#\n\rwithout_files\x18\x03 \x01(\x08R\x0cwithoutFiles\".\n\x16\x45xportEvidenceResponse\x12\x14\n\x05\x63hunk\x18\x01 \x01(\x0cR\x05\x63hunk\"\xec\x03\n\x12OpenFindingRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\"\n\x05title\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xc8\x01\x32\x02\\SR\x05title\x12*\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NR\x0b\x64\x65scription\x12\x45\n\x08severity\x18\x05 \x01(\x0e\x32\x1d.modelward.v1.FindingSeverityB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x08severity\x12\"\n\x05owner\x18\x06 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x02\x32\x02\\SR\x05owner\x12\x38\n\x03\x64ue\x18\x07 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01R\x03\x64ue\x12 \n\x06remedy\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NR\x06remedy\x12/\n\x08\x65vidence\x18\t \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01R\x08\x65vidence\x12*\n\nrequest_id\x18\n \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"F\n\x13OpenFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\"\xf9\x02\n\x14UpdateFindingRequest\x12)\n\nfinding_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tfindingId\x12\'\n\x05owner\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x02\x32\x02\\SH\x00R\x05owner\x88\x01\x01\x12:\n\x03\x64ue\x18\x03 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$H\x01R\x03\x64ue\x88\x01\x01\x12\x43\n\x08severity\x18\x04 \x01(\x0e\x32\x1d.modelward.v1.FindingSeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08severity\x12%\n\x06remedy\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NH\x02R\x06remedy\x88\x01\x01\x12\x1c\n\x04\x65tag\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestIdB\x08\n\x06_ownerB\x06\n\x04_dueB\t\n\x07_remedy\"H\n\x15UpdateFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\"\xd4\x01\n\x13\x43loseFindingRequest\x12)\n\nfinding_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tfindingId\x12$\n\x06remedy\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x90N2\x02\\SR\x06remedy\x12\"\n\x07\x63omment\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07\x63omment\x12\x1c\n\x04\x65tag\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"G\n\x14\x43loseFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\">\n\x11GetFindingRequest\x12)\n\nfinding_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tfindingId\"E\n\x12GetFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\"\x90\x03\n\x13ListFindingsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12J\n\x0cmin_severity\x18\x03 \x01(\x0e\x32\x1d.modelward.v1.FindingSeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0bminSeverity\x12:\n\x05state\x18\x04 \x01(\x0e\x32\x1a.modelward.v1.FindingStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x18\n\x07overdue\x18\x05 \x01(\x08R\x07overdue\x12\x1e\n\x05owner\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05owner\x12\'\n\tpage_size\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"q\n\x14ListFindingsResponse\x12\x31\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.modelward.v1.FindingR\x08\x66indings\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbf\x03\n\x13RecordReviewRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x41\n\x07outcome\x18\x03 \x01(\x0e\x32\x1b.modelward.v1.ReviewOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07outcome\x12&\n\x07\x63omment\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\x90N2\x02\\SR\x07\x63omment\x12\x33\n\nconditions\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\"\tr\x07\x18\xd0\x0f\x32\x02\\SR\nconditions\x12/\n\x08\x65vidence\x18\x06 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01R\x08\x65vidence\x12G\n\x0bnext_review\x18\x07 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01R\nnextReview\x12*\n\nrequest_id\x18\x08 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"D\n\x14RecordReviewResponse\x12,\n\x06review\x18\x01 \x01(\x0b\x32\x14.modelward.v1.ReviewR\x06review\"\xcd\x01\n\x12ListReviewsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"m\n\x13ListReviewsResponse\x12.\n\x07reviews\x18\x01 \x03(\x0b\x32\x14.modelward.v1.ReviewR\x07reviews\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xad\x01\n\x15ListDueReviewsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"z\n\x16ListDueReviewsResponse\x12\x38\n\x0b\x64ue_reviews\x18\x01 \x03(\x0b\x32\x17.modelward.v1.DueReviewR\ndueReviews\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc6\n\n\x11GovernanceService\x12^\n\x0fRequestApproval\x12$.modelward.v1.RequestApprovalRequest\x1a%.modelward.v1.RequestApprovalResponse\x12[\n\x0e\x44\x65\x63ideApproval\x12#.modelward.v1.DecideApprovalRequest\x1a$.modelward.v1.DecideApprovalResponse\x12\x61\n\x10WithdrawApproval\x12%.modelward.v1.WithdrawApprovalRequest\x1a&.modelward.v1.WithdrawApprovalResponse\x12R\n\x0bGetApproval\x12 .modelward.v1.GetApprovalRequest\x1a!.modelward.v1.GetApprovalResponse\x12X\n\rListApprovals\x12\".modelward.v1.ListApprovalsRequest\x1a#.modelward.v1.ListApprovalsResponse\x12O\n\nGetLogHead\x12\x1f.modelward.v1.GetLogHeadRequest\x1a .modelward.v1.GetLogHeadResponse\x12]\n\x0e\x45xportEvidence\x12#.modelward.v1.ExportEvidenceRequest\x1a$.modelward.v1.ExportEvidenceResponse0\x01\x12R\n\x0bOpenFinding\x12 .modelward.v1.OpenFindingRequest\x1a!.modelward.v1.OpenFindingResponse\x12X\n\rUpdateFinding\x12\".modelward.v1.UpdateFindingRequest\x1a#.modelward.v1.UpdateFindingResponse\x12U\n\x0c\x43loseFinding\x12!.modelward.v1.CloseFindingRequest\x1a\".modelward.v1.CloseFindingResponse\x12O\n\nGetFinding\x12\x1f.modelward.v1.GetFindingRequest\x1a .modelward.v1.GetFindingResponse\x12U\n\x0cListFindings\x12!.modelward.v1.ListFindingsRequest\x1a\".modelward.v1.ListFindingsResponse\x12U\n\x0cRecordReview\x12!.modelward.v1.RecordReviewRequest\x1a\".modelward.v1.RecordReviewResponse\x12R\n\x0bListReviews\x12 .modelward.v1.ListReviewsRequest\x1a!.modelward.v1.ListReviewsResponse\x12[\n\x0eListDueReviews\x12#.modelward.v1.ListDueReviewsRequest\x1a$.modelward.v1.ListDueReviewsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmodelward/v1/governance.proto\x12\x0cmodelward.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelward/v1/common.proto\x1a\x19modelward/v1/drills.proto\x1a\x1bmodelward/v1/findings.proto\x1a\x1cmodelward/v1/lifecycle.proto\x1a\x1amodelward/v1/reviews.proto\"\x89\x03\n\x16RequestApprovalRequest\x12?\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefB\x06\xbaH\x03\xc8\x01\x01R\x07version\x12\x31\n\x02to\x18\x02 \x01(\x0e\x32\x13.modelward.v1.StageB\x0c\xbaH\t\x82\x01\x06\x18\x00\x18\x02\x18\x03R\x02to\x12$\n\x06reason\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\x32\x02\\SR\x06reason\x12\x33\n\nconditions\x18\x04 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\"\tr\x07\x18\xd0\x0f\x32\x02\\SR\nconditions\x12/\n\x08\x65vidence\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01R\x08\x65vidence\x12\x43\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01R\texpiresAt\x12*\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"M\n\x17RequestApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"\x8a\x02\n\x15\x44\x65\x63ideApprovalRequest\x12+\n\x0b\x61pproval_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\napprovalId\x12<\n\x08\x66unction\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{0,31}$\xd8\x01\x01R\x08\x66unction\x12\x18\n\x07\x61pprove\x18\x03 \x01(\x08R\x07\x61pprove\x12\"\n\x07\x63omment\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07\x63omment\x12\x1c\n\x04\x65tag\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"L\n\x16\x44\x65\x63ideApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"\x90\x01\n\x17WithdrawApprovalRequest\x12+\n\x0b\x61pproval_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\napprovalId\x12\x1c\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"N\n\x18WithdrawApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"A\n\x12GetApprovalRequest\x12+\n\x0b\x61pproval_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\napprovalId\"I\n\x13GetApprovalResponse\x12\x32\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x16.modelward.v1.ApprovalR\x08\x61pproval\"\xcb\x02\n\x14ListApprovalsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12;\n\x05state\x18\x03 \x01(\x0e\x32\x1b.modelward.v1.ApprovalStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12=\n\twaits_for\x18\x04 \x01(\tB \xbaH\x1dr\x18\x32\x16^[a-z][a-z0-9-]{0,31}$\xd8\x01\x01R\x08waitsFor\x12\'\n\tpage_size\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"u\n\x15ListApprovalsResponse\x12\x34\n\tapprovals\x18\x01 \x03(\x0b\x32\x16.modelward.v1.ApprovalR\tapprovals\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"E\n\x11GetLogHeadRequest\x12\x30\n\x0f\x63onsistent_with\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0e\x63onsistentWith\"\x88\x01\n\x07LogHead\x12\x18\n\x07records\x18\x01 \x01(\x03R\x07records\x12\x12\n\x04root\x18\x02 \x01(\x0cR\x04root\x12\x33\n\x07made_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06madeAt\x12\x1a\n\x08\x65nvelope\x18\x04 \x01(\tR\x08\x65nvelope\"l\n\x12GetLogHeadResponse\x12)\n\x04head\x18\x01 \x01(\x0b\x32\x15.modelward.v1.LogHeadR\x04head\x12+\n\x11\x63onsistency_proof\x18\x02 \x03(\x0cR\x10\x63onsistencyProof\"\xb0\x01\n\x15\x45xportEvidenceRequest\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.modelward.v1.ModelVersionRefR\x07version\x12\x39\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02\x38\x01R\x04\x61sOf\x12#\n\rwithout_files\x18\x03 \x01(\x08R\x0cwithoutFiles\".\n\x16\x45xportEvidenceResponse\x12\x14\n\x05\x63hunk\x18\x01 \x01(\x0cR\x05\x63hunk\"\xec\x03\n\x12OpenFindingRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\"\n\x05title\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xc8\x01\x32\x02\\SR\x05title\x12*\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NR\x0b\x64\x65scription\x12\x45\n\x08severity\x18\x05 \x01(\x0e\x32\x1d.modelward.v1.FindingSeverityB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x08severity\x12\"\n\x05owner\x18\x06 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x02\x32\x02\\SR\x05owner\x12\x38\n\x03\x64ue\x18\x07 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01R\x03\x64ue\x12 \n\x06remedy\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NR\x06remedy\x12/\n\x08\x65vidence\x18\t \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01R\x08\x65vidence\x12*\n\nrequest_id\x18\n \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"F\n\x13OpenFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\"\xf9\x02\n\x14UpdateFindingRequest\x12)\n\nfinding_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tfindingId\x12\'\n\x05owner\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x02\x32\x02\\SH\x00R\x05owner\x88\x01\x01\x12:\n\x03\x64ue\x18\x03 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$H\x01R\x03\x64ue\x88\x01\x01\x12\x43\n\x08severity\x18\x04 \x01(\x0e\x32\x1d.modelward.v1.FindingSeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08severity\x12%\n\x06remedy\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x90NH\x02R\x06remedy\x88\x01\x01\x12\x1c\n\x04\x65tag\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestIdB\x08\n\x06_ownerB\x06\n\x04_dueB\t\n\x07_remedy\"H\n\x15UpdateFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\"\xd4\x01\n\x13\x43loseFindingRequest\x12)\n\nfinding_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tfindingId\x12$\n\x06remedy\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x90N2\x02\\SR\x06remedy\x12\"\n\x07\x63omment\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x07\x63omment\x12\x1c\n\x04\x65tag\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04\x65tag\x12*\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"G\n\x14\x43loseFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\">\n\x11GetFindingRequest\x12)\n\nfinding_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tfindingId\"E\n\x12GetFindingResponse\x12/\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x15.modelward.v1.FindingR\x07\x66inding\"\x90\x03\n\x13ListFindingsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12J\n\x0cmin_severity\x18\x03 \x01(\x0e\x32\x1d.modelward.v1.FindingSeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0bminSeverity\x12:\n\x05state\x18\x04 \x01(\x0e\x32\x1a.modelward.v1.FindingStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x18\n\x07overdue\x18\x05 \x01(\x08R\x07overdue\x12\x1e\n\x05owner\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05owner\x12\'\n\tpage_size\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"q\n\x14ListFindingsResponse\x12\x31\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.modelward.v1.FindingR\x08\x66indings\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbf\x03\n\x13RecordReviewRequest\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x41\n\x07outcome\x18\x03 \x01(\x0e\x32\x1b.modelward.v1.ReviewOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07outcome\x12&\n\x07\x63omment\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\x90N2\x02\\SR\x07\x63omment\x12\x33\n\nconditions\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\"\tr\x07\x18\xd0\x0f\x32\x02\\SR\nconditions\x12/\n\x08\x65vidence\x18\x06 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01R\x08\x65vidence\x12G\n\x0bnext_review\x18\x07 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01R\nnextReview\x12*\n\nrequest_id\x18\x08 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"D\n\x14RecordReviewResponse\x12,\n\x06review\x18\x01 \x01(\x0b\x32\x14.modelward.v1.ReviewR\x06review\"\xcd\x01\n\x12ListReviewsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"m\n\x13ListReviewsResponse\x12.\n\x07reviews\x18\x01 \x03(\x0b\x32\x14.modelward.v1.ReviewR\x07reviews\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xad\x01\n\x15ListDueReviewsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"z\n\x16ListDueReviewsResponse\x12\x38\n\x0b\x64ue_reviews\x18\x01 \x03(\x0b\x32\x17.modelward.v1.DueReviewR\ndueReviews\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc2\x03\n\x11StartDrillRequest\x12I\n\x06models\x18\x01 \x03(\tB1\xbaH.\x92\x01+\x10\xe8\x07\"&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x06models\x12*\n\x11\x61ll_in_production\x18\x02 \x01(\x08R\x0f\x61llInProduction\x12$\n\x06reason\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\x32\x02\\SR\x06reason\x12\x44\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08\x01R\x07timeout\x12*\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId:\x9d\x01\xbaH\x99\x01\x1a\x96\x01\n\x15start_drill.selection\x12Jgive `models`; or `all_in_production` alone, for every model in production\x1a\x31this.all_in_production != (size(this.models) > 0)\"A\n\x12StartDrillResponse\x12+\n\x06\x64rills\x18\x01 \x03(\x0b\x32\x13.modelward.v1.DrillR\x06\x64rills\"\xcc\x01\n\x12\x41nswerDrillRequest\x12%\n\x08\x64rill_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x07\x64rillId\x12\"\n\x06\x65ngine\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x06\x65ngine\x12N\n\rstopped_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00R\x0cstoppedAfter\x12\x1b\n\tused_none\x18\x04 \x01(\x08R\x08usedNone\"@\n\x13\x41nswerDrillResponse\x12)\n\x05\x64rill\x18\x01 \x01(\x0b\x32\x13.modelward.v1.DrillR\x05\x64rill\"8\n\x0fGetDrillRequest\x12%\n\x08\x64rill_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x07\x64rillId\"=\n\x10GetDrillResponse\x12)\n\x05\x64rill\x18\x01 \x01(\x0b\x32\x13.modelward.v1.DrillR\x05\x64rill\"\xad\x02\n\x11ListDrillsRequest\x12\x42\n\x05model\x18\x01 \x01(\tB,\xbaH)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\xd8\x01\x01R\x05model\x12?\n\rstarted_after\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cstartedAfter\x12\x41\n\x0estarted_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rstartedBefore\x12\'\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"i\n\x12ListDrillsResponse\x12+\n\x06\x64rills\x18\x01 \x03(\x0b\x32\x13.modelward.v1.DrillR\x06\x64rills\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x87\r\n\x11GovernanceService\x12^\n\x0fRequestApproval\x12$.modelward.v1.RequestApprovalRequest\x1a%.modelward.v1.RequestApprovalResponse\x12[\n\x0e\x44\x65\x63ideApproval\x12#.modelward.v1.DecideApprovalRequest\x1a$.modelward.v1.DecideApprovalResponse\x12\x61\n\x10WithdrawApproval\x12%.modelward.v1.WithdrawApprovalRequest\x1a&.modelward.v1.WithdrawApprovalResponse\x12R\n\x0bGetApproval\x12 .modelward.v1.GetApprovalRequest\x1a!.modelward.v1.GetApprovalResponse\x12X\n\rListApprovals\x12\".modelward.v1.ListApprovalsRequest\x1a#.modelward.v1.ListApprovalsResponse\x12O\n\nGetLogHead\x12\x1f.modelward.v1.GetLogHeadRequest\x1a .modelward.v1.GetLogHeadResponse\x12]\n\x0e\x45xportEvidence\x12#.modelward.v1.ExportEvidenceRequest\x1a$.modelward.v1.ExportEvidenceResponse0\x01\x12R\n\x0bOpenFinding\x12 .modelward.v1.OpenFindingRequest\x1a!.modelward.v1.OpenFindingResponse\x12X\n\rUpdateFinding\x12\".modelward.v1.UpdateFindingRequest\x1a#.modelward.v1.UpdateFindingResponse\x12U\n\x0c\x43loseFinding\x12!.modelward.v1.CloseFindingRequest\x1a\".modelward.v1.CloseFindingResponse\x12O\n\nGetFinding\x12\x1f.modelward.v1.GetFindingRequest\x1a .modelward.v1.GetFindingResponse\x12U\n\x0cListFindings\x12!.modelward.v1.ListFindingsRequest\x1a\".modelward.v1.ListFindingsResponse\x12U\n\x0cRecordReview\x12!.modelward.v1.RecordReviewRequest\x1a\".modelward.v1.RecordReviewResponse\x12R\n\x0bListReviews\x12 .modelward.v1.ListReviewsRequest\x1a!.modelward.v1.ListReviewsResponse\x12[\n\x0eListDueReviews\x12#.modelward.v1.ListDueReviewsRequest\x1a$.modelward.v1.ListDueReviewsResponse\x12O\n\nStartDrill\x12\x1f.modelward.v1.StartDrillRequest\x1a .modelward.v1.StartDrillResponse\x12R\n\x0b\x41nswerDrill\x12 .modelward.v1.AnswerDrillRequest\x1a!.modelward.v1.AnswerDrillResponse\x12I\n\x08GetDrill\x12\x1d.modelward.v1.GetDrillRequest\x1a\x1e.modelward.v1.GetDrillResponse\x12O\n\nListDrills\x12\x1f.modelward.v1.ListDrillsRequest\x1a .modelward.v1.ListDrillsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -174,68 +176,108 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDUEREVIEWSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_LISTDUEREVIEWSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTDUEREVIEWSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
-  _globals['_REQUESTAPPROVALREQUEST']._serialized_start=195
-  _globals['_REQUESTAPPROVALREQUEST']._serialized_end=588
-  _globals['_REQUESTAPPROVALRESPONSE']._serialized_start=590
-  _globals['_REQUESTAPPROVALRESPONSE']._serialized_end=667
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=670
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=936
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=938
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=1014
-  _globals['_WITHDRAWAPPROVALREQUEST']._serialized_start=1017
-  _globals['_WITHDRAWAPPROVALREQUEST']._serialized_end=1161
-  _globals['_WITHDRAWAPPROVALRESPONSE']._serialized_start=1163
-  _globals['_WITHDRAWAPPROVALRESPONSE']._serialized_end=1241
-  _globals['_GETAPPROVALREQUEST']._serialized_start=1243
-  _globals['_GETAPPROVALREQUEST']._serialized_end=1308
-  _globals['_GETAPPROVALRESPONSE']._serialized_start=1310
-  _globals['_GETAPPROVALRESPONSE']._serialized_end=1383
-  _globals['_LISTAPPROVALSREQUEST']._serialized_start=1386
-  _globals['_LISTAPPROVALSREQUEST']._serialized_end=1717
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=1719
-  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=1836
-  _globals['_GETLOGHEADREQUEST']._serialized_start=1838
-  _globals['_GETLOGHEADREQUEST']._serialized_end=1907
-  _globals['_LOGHEAD']._serialized_start=1910
-  _globals['_LOGHEAD']._serialized_end=2046
-  _globals['_GETLOGHEADRESPONSE']._serialized_start=2048
-  _globals['_GETLOGHEADRESPONSE']._serialized_end=2156
-  _globals['_EXPORTEVIDENCEREQUEST']._serialized_start=2159
-  _globals['_EXPORTEVIDENCEREQUEST']._serialized_end=2335
-  _globals['_EXPORTEVIDENCERESPONSE']._serialized_start=2337
-  _globals['_EXPORTEVIDENCERESPONSE']._serialized_end=2383
-  _globals['_OPENFINDINGREQUEST']._serialized_start=2386
-  _globals['_OPENFINDINGREQUEST']._serialized_end=2878
-  _globals['_OPENFINDINGRESPONSE']._serialized_start=2880
-  _globals['_OPENFINDINGRESPONSE']._serialized_end=2950
-  _globals['_UPDATEFINDINGREQUEST']._serialized_start=2953
-  _globals['_UPDATEFINDINGREQUEST']._serialized_end=3330
-  _globals['_UPDATEFINDINGRESPONSE']._serialized_start=3332
-  _globals['_UPDATEFINDINGRESPONSE']._serialized_end=3404
-  _globals['_CLOSEFINDINGREQUEST']._serialized_start=3407
-  _globals['_CLOSEFINDINGREQUEST']._serialized_end=3619
-  _globals['_CLOSEFINDINGRESPONSE']._serialized_start=3621
-  _globals['_CLOSEFINDINGRESPONSE']._serialized_end=3692
-  _globals['_GETFINDINGREQUEST']._serialized_start=3694
-  _globals['_GETFINDINGREQUEST']._serialized_end=3756
-  _globals['_GETFINDINGRESPONSE']._serialized_start=3758
-  _globals['_GETFINDINGRESPONSE']._serialized_end=3827
-  _globals['_LISTFINDINGSREQUEST']._serialized_start=3830
-  _globals['_LISTFINDINGSREQUEST']._serialized_end=4230
-  _globals['_LISTFINDINGSRESPONSE']._serialized_start=4232
-  _globals['_LISTFINDINGSRESPONSE']._serialized_end=4345
-  _globals['_RECORDREVIEWREQUEST']._serialized_start=4348
-  _globals['_RECORDREVIEWREQUEST']._serialized_end=4795
-  _globals['_RECORDREVIEWRESPONSE']._serialized_start=4797
-  _globals['_RECORDREVIEWRESPONSE']._serialized_end=4865
-  _globals['_LISTREVIEWSREQUEST']._serialized_start=4868
-  _globals['_LISTREVIEWSREQUEST']._serialized_end=5073
-  _globals['_LISTREVIEWSRESPONSE']._serialized_start=5075
-  _globals['_LISTREVIEWSRESPONSE']._serialized_end=5184
-  _globals['_LISTDUEREVIEWSREQUEST']._serialized_start=5187
-  _globals['_LISTDUEREVIEWSREQUEST']._serialized_end=5360
-  _globals['_LISTDUEREVIEWSRESPONSE']._serialized_start=5362
-  _globals['_LISTDUEREVIEWSRESPONSE']._serialized_end=5484
-  _globals['_GOVERNANCESERVICE']._serialized_start=5487
-  _globals['_GOVERNANCESERVICE']._serialized_end=6837
+  _globals['_STARTDRILLREQUEST'].fields_by_name['models']._loaded_options = None
+  _globals['_STARTDRILLREQUEST'].fields_by_name['models']._serialized_options = b'\272H.\222\001+\020\350\007\"&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'
+  _globals['_STARTDRILLREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_STARTDRILLREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\tr\007\030\320\0172\002\\S'
+  _globals['_STARTDRILLREQUEST'].fields_by_name['timeout']._loaded_options = None
+  _globals['_STARTDRILLREQUEST'].fields_by_name['timeout']._serialized_options = b'\272H\014\252\001\t\"\003\010\220\0342\002\010\001'
+  _globals['_STARTDRILLREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_STARTDRILLREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_STARTDRILLREQUEST']._loaded_options = None
+  _globals['_STARTDRILLREQUEST']._serialized_options = b'\272H\231\001\032\226\001\n\025start_drill.selection\022Jgive `models`; or `all_in_production` alone, for every model in production\0321this.all_in_production != (size(this.models) > 0)'
+  _globals['_ANSWERDRILLREQUEST'].fields_by_name['drill_id']._loaded_options = None
+  _globals['_ANSWERDRILLREQUEST'].fields_by_name['drill_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_ANSWERDRILLREQUEST'].fields_by_name['engine']._loaded_options = None
+  _globals['_ANSWERDRILLREQUEST'].fields_by_name['engine']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
+  _globals['_ANSWERDRILLREQUEST'].fields_by_name['stopped_after']._loaded_options = None
+  _globals['_ANSWERDRILLREQUEST'].fields_by_name['stopped_after']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\0052\000'
+  _globals['_GETDRILLREQUEST'].fields_by_name['drill_id']._loaded_options = None
+  _globals['_GETDRILLREQUEST'].fields_by_name['drill_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_LISTDRILLSREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_LISTDRILLSREQUEST'].fields_by_name['model']._serialized_options = b'\272H)r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$\330\001\001'
+  _globals['_LISTDRILLSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTDRILLSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTDRILLSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTDRILLSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_REQUESTAPPROVALREQUEST']._serialized_start=254
+  _globals['_REQUESTAPPROVALREQUEST']._serialized_end=647
+  _globals['_REQUESTAPPROVALRESPONSE']._serialized_start=649
+  _globals['_REQUESTAPPROVALRESPONSE']._serialized_end=726
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=729
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=995
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=997
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=1073
+  _globals['_WITHDRAWAPPROVALREQUEST']._serialized_start=1076
+  _globals['_WITHDRAWAPPROVALREQUEST']._serialized_end=1220
+  _globals['_WITHDRAWAPPROVALRESPONSE']._serialized_start=1222
+  _globals['_WITHDRAWAPPROVALRESPONSE']._serialized_end=1300
+  _globals['_GETAPPROVALREQUEST']._serialized_start=1302
+  _globals['_GETAPPROVALREQUEST']._serialized_end=1367
+  _globals['_GETAPPROVALRESPONSE']._serialized_start=1369
+  _globals['_GETAPPROVALRESPONSE']._serialized_end=1442
+  _globals['_LISTAPPROVALSREQUEST']._serialized_start=1445
+  _globals['_LISTAPPROVALSREQUEST']._serialized_end=1776
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=1778
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=1895
+  _globals['_GETLOGHEADREQUEST']._serialized_start=1897
+  _globals['_GETLOGHEADREQUEST']._serialized_end=1966
+  _globals['_LOGHEAD']._serialized_start=1969
+  _globals['_LOGHEAD']._serialized_end=2105
+  _globals['_GETLOGHEADRESPONSE']._serialized_start=2107
+  _globals['_GETLOGHEADRESPONSE']._serialized_end=2215
+  _globals['_EXPORTEVIDENCEREQUEST']._serialized_start=2218
+  _globals['_EXPORTEVIDENCEREQUEST']._serialized_end=2394
+  _globals['_EXPORTEVIDENCERESPONSE']._serialized_start=2396
+  _globals['_EXPORTEVIDENCERESPONSE']._serialized_end=2442
+  _globals['_OPENFINDINGREQUEST']._serialized_start=2445
+  _globals['_OPENFINDINGREQUEST']._serialized_end=2937
+  _globals['_OPENFINDINGRESPONSE']._serialized_start=2939
+  _globals['_OPENFINDINGRESPONSE']._serialized_end=3009
+  _globals['_UPDATEFINDINGREQUEST']._serialized_start=3012
+  _globals['_UPDATEFINDINGREQUEST']._serialized_end=3389
+  _globals['_UPDATEFINDINGRESPONSE']._serialized_start=3391
+  _globals['_UPDATEFINDINGRESPONSE']._serialized_end=3463
+  _globals['_CLOSEFINDINGREQUEST']._serialized_start=3466
+  _globals['_CLOSEFINDINGREQUEST']._serialized_end=3678
+  _globals['_CLOSEFINDINGRESPONSE']._serialized_start=3680
+  _globals['_CLOSEFINDINGRESPONSE']._serialized_end=3751
+  _globals['_GETFINDINGREQUEST']._serialized_start=3753
+  _globals['_GETFINDINGREQUEST']._serialized_end=3815
+  _globals['_GETFINDINGRESPONSE']._serialized_start=3817
+  _globals['_GETFINDINGRESPONSE']._serialized_end=3886
+  _globals['_LISTFINDINGSREQUEST']._serialized_start=3889
+  _globals['_LISTFINDINGSREQUEST']._serialized_end=4289
+  _globals['_LISTFINDINGSRESPONSE']._serialized_start=4291
+  _globals['_LISTFINDINGSRESPONSE']._serialized_end=4404
+  _globals['_RECORDREVIEWREQUEST']._serialized_start=4407
+  _globals['_RECORDREVIEWREQUEST']._serialized_end=4854
+  _globals['_RECORDREVIEWRESPONSE']._serialized_start=4856
+  _globals['_RECORDREVIEWRESPONSE']._serialized_end=4924
+  _globals['_LISTREVIEWSREQUEST']._serialized_start=4927
+  _globals['_LISTREVIEWSREQUEST']._serialized_end=5132
+  _globals['_LISTREVIEWSRESPONSE']._serialized_start=5134
+  _globals['_LISTREVIEWSRESPONSE']._serialized_end=5243
+  _globals['_LISTDUEREVIEWSREQUEST']._serialized_start=5246
+  _globals['_LISTDUEREVIEWSREQUEST']._serialized_end=5419
+  _globals['_LISTDUEREVIEWSRESPONSE']._serialized_start=5421
+  _globals['_LISTDUEREVIEWSRESPONSE']._serialized_end=5543
+  _globals['_STARTDRILLREQUEST']._serialized_start=5546
+  _globals['_STARTDRILLREQUEST']._serialized_end=5996
+  _globals['_STARTDRILLRESPONSE']._serialized_start=5998
+  _globals['_STARTDRILLRESPONSE']._serialized_end=6063
+  _globals['_ANSWERDRILLREQUEST']._serialized_start=6066
+  _globals['_ANSWERDRILLREQUEST']._serialized_end=6270
+  _globals['_ANSWERDRILLRESPONSE']._serialized_start=6272
+  _globals['_ANSWERDRILLRESPONSE']._serialized_end=6336
+  _globals['_GETDRILLREQUEST']._serialized_start=6338
+  _globals['_GETDRILLREQUEST']._serialized_end=6394
+  _globals['_GETDRILLRESPONSE']._serialized_start=6396
+  _globals['_GETDRILLRESPONSE']._serialized_end=6457
+  _globals['_LISTDRILLSREQUEST']._serialized_start=6460
+  _globals['_LISTDRILLSREQUEST']._serialized_end=6761
+  _globals['_LISTDRILLSRESPONSE']._serialized_start=6763
+  _globals['_LISTDRILLSRESPONSE']._serialized_end=6868
+  _globals['_GOVERNANCESERVICE']._serialized_start=6871
+  _globals['_GOVERNANCESERVICE']._serialized_end=8542
 # @@protoc_insertion_point(module_scope)

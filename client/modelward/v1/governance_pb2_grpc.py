@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GovernanceServiceStub(object):
-    """Approvals of transitions by people, findings, and reviews.
+    """Approvals of transitions by people, findings, reviews, and drills.
     """
 
     def __init__(self, channel):
@@ -110,10 +110,30 @@ class GovernanceServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.FromString,
                 _registered_method=True)
+        self.StartDrill = channel.unary_unary(
+                '/modelward.v1.GovernanceService/StartDrill',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.StartDrillRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.StartDrillResponse.FromString,
+                _registered_method=True)
+        self.AnswerDrill = channel.unary_unary(
+                '/modelward.v1.GovernanceService/AnswerDrill',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.AnswerDrillRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.AnswerDrillResponse.FromString,
+                _registered_method=True)
+        self.GetDrill = channel.unary_unary(
+                '/modelward.v1.GovernanceService/GetDrill',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.GetDrillRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.GetDrillResponse.FromString,
+                _registered_method=True)
+        self.ListDrills = channel.unary_unary(
+                '/modelward.v1.GovernanceService/ListDrills',
+                request_serializer=modelward_dot_v1_dot_governance__pb2.ListDrillsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_governance__pb2.ListDrillsResponse.FromString,
+                _registered_method=True)
 
 
 class GovernanceServiceServicer(object):
-    """Approvals of transitions by people, findings, and reviews.
+    """Approvals of transitions by people, findings, reviews, and drills.
     """
 
     def RequestApproval(self, request, context):
@@ -226,6 +246,36 @@ class GovernanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartDrill(self, request, context):
+        """Starts a drill of each model: its running engines are told as they are told of a halt, and answer when they would
+        have stopped. Nothing stops. A model without a running engine has a drill that ends at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerDrill(self, request, context):
+        """Answers a drill for an engine, which has done all that it does at a halt but stop. The first answer of an engine
+        counts; later ones change nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDrill(self, request, context):
+        """Returns a drill.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDrills(self, request, context):
+        """Lists drills.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GovernanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -304,6 +354,26 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
                     request_deserializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.SerializeToString,
             ),
+            'StartDrill': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartDrill,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.StartDrillRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.StartDrillResponse.SerializeToString,
+            ),
+            'AnswerDrill': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerDrill,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.AnswerDrillRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.AnswerDrillResponse.SerializeToString,
+            ),
+            'GetDrill': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDrill,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.GetDrillRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.GetDrillResponse.SerializeToString,
+            ),
+            'ListDrills': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDrills,
+                    request_deserializer=modelward_dot_v1_dot_governance__pb2.ListDrillsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_governance__pb2.ListDrillsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'modelward.v1.GovernanceService', rpc_method_handlers)
@@ -313,7 +383,7 @@ def add_GovernanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GovernanceService(object):
-    """Approvals of transitions by people, findings, and reviews.
+    """Approvals of transitions by people, findings, reviews, and drills.
     """
 
     @staticmethod
@@ -711,6 +781,114 @@ class GovernanceService(object):
             '/modelward.v1.GovernanceService/ListDueReviews',
             modelward_dot_v1_dot_governance__pb2.ListDueReviewsRequest.SerializeToString,
             modelward_dot_v1_dot_governance__pb2.ListDueReviewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartDrill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/StartDrill',
+            modelward_dot_v1_dot_governance__pb2.StartDrillRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.StartDrillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerDrill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/AnswerDrill',
+            modelward_dot_v1_dot_governance__pb2.AnswerDrillRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.AnswerDrillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDrill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/GetDrill',
+            modelward_dot_v1_dot_governance__pb2.GetDrillRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.GetDrillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDrills(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.GovernanceService/ListDrills',
+            modelward_dot_v1_dot_governance__pb2.ListDrillsRequest.SerializeToString,
+            modelward_dot_v1_dot_governance__pb2.ListDrillsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from modelward.v1 import common_pb2 as _common_pb2
+from modelward.v1 import drills_pb2 as _drills_pb2
 from modelward.v1 import findings_pb2 as _findings_pb2
 from modelward.v1 import inventory_pb2 as _inventory_pb2
 import builtins as _builtins
@@ -155,6 +156,8 @@ class _ModelEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     """`approval`; only sent to who names it."""
     MODEL_EVENT_KIND_FINDING: _ModelEventKind.ValueType  # 13
     """`finding`; only sent to who names it."""
+    MODEL_EVENT_KIND_DRILL: _ModelEventKind.ValueType  # 14
+    """`drill`."""
 
 class ModelEventKind(_ModelEventKind, metaclass=_ModelEventKindEnumTypeWrapper):
     """Kind of event: the field of ModelEvent that is set."""
@@ -187,6 +190,8 @@ MODEL_EVENT_KIND_APPROVAL: ModelEventKind.ValueType  # 12
 """`approval`; only sent to who names it."""
 MODEL_EVENT_KIND_FINDING: ModelEventKind.ValueType  # 13
 """`finding`; only sent to who names it."""
+MODEL_EVENT_KIND_DRILL: ModelEventKind.ValueType  # 14
+"""`drill`."""
 Global___ModelEventKind: _TypeAlias = ModelEventKind  # noqa: Y015
 
 class _ApprovalState:
@@ -2866,7 +2871,7 @@ class WatchModelsRequest(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelEventKind.ValueType]:
-        """Only these kinds of events. Empty: all but those of engines and jobs."""
+        """Only these kinds of events. Empty: all but those of engines, jobs, approvals and findings."""
 
     def __init__(
         self,
@@ -2937,6 +2942,7 @@ class ModelEvent(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
+    DRILL_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its sequence number in the server's order of all changes."""
@@ -3003,6 +3009,12 @@ class ModelEvent(_message.Message):
     def finding(self) -> _findings_pb2.Finding:
         """A finding was opened, changed or closed. Only sent to who names the kind."""
 
+    @_builtins.property
+    def drill(self) -> _drills_pb2.Drill:
+        """A drill started or ended; drills that run also follow the `state` of the models at the start of a watch. An engine
+        among those of a drill does all that it does at a halt but stop, and answers with GovernanceService.AnswerDrill.
+        """
+
     def __init__(
         self,
         *,
@@ -3022,13 +3034,14 @@ class ModelEvent(_message.Message):
         job: Global___JobChange | None = ...,
         approval: Global___Approval | None = ...,
         finding: _findings_pb2.Finding | None = ...,
+        drill: _drills_pb2.Drill | None = ...,
         resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "drill", b"drill", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "drift_alarm", b"drift_alarm", "drill", b"drill", "engine", b"engine", "event", b"event", "finding", b"finding", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job", "approval", "finding"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job", "approval", "finding", "drill"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -16,6 +16,7 @@ from modelward.retraining import JobState
 from modelward_server.abtest.repository import get_ab_test
 from modelward_server.drift.policies import get_drift_policy
 from modelward_server.lifecycle.approvals import to_approval
+from modelward_server.lifecycle.drills import to_drills
 from modelward_server.lifecycle.findings import to_finding
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import to_model, to_version
@@ -27,6 +28,7 @@ from modelward_server.storage.ab_tables import AbTestRow
 from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.audit import Kind, to_json
 from modelward_server.storage.drift_tables import DriftPolicyRow
+from modelward_server.storage.drill_tables import DrillRow
 from modelward_server.storage.finding_tables import FindingRow
 from modelward_server.storage.retraining_tables import JobRow, RetrainingPolicyRow, ScheduleRow
 from modelward_server.storage.review_tables import ReviewRow
@@ -148,6 +150,11 @@ def _version_fields(_session: Session, row: VersionRow) -> Fields:
 def _job(payload: Fields) -> Fields:
     succeeded = payload["state"] == JobState.SUCCEEDED
     return fields_of(*JOB_FIELDS, *(["successor"] if succeeded else []))(payload)
+
+
+def _drill(payload: Fields) -> Fields:
+    """Return the fields of a drill; the answers to one that runs are not recorded before it ends."""
+    return {name: value for name, value in payload.items() if payload["ended_at"] or name != "engines"}
 
 
 def _ab_test(session: Session, row: AbTestRow) -> Fields:
@@ -274,6 +281,13 @@ ASPECTS = (
         _named("review_id"),
         lambda row: row.review_id,
         lambda _, row: to_json(to_review(row)),
+    ),
+    Aspect(
+        DrillRow,
+        {Kind.DRILL: _drill},
+        _named("drill_id"),
+        lambda row: row.drill_id,
+        lambda session, row: to_json(to_drills(session, [row])[0]),
     ),
     Aspect(
         GrantRow,

@@ -9,6 +9,7 @@ from modelward.shared.convert.governance import approval_state_from_proto, appro
 from modelward.v1 import governance_pb2 as pb
 from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
+from modelward_server.rpc.drills import DrillServicer
 from modelward_server.rpc.evidence import EvidenceServicer
 from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
@@ -16,7 +17,7 @@ from modelward_server.rpc.requests import optional_time
 from modelward_server.rpc.reviews import ReviewServicer
 
 
-class GovernanceServicer(FindingServicer, ReviewServicer, EvidenceServicer):
+class GovernanceServicer(FindingServicer, ReviewServicer, DrillServicer, EvidenceServicer):
     """Serves `modelward.v1.GovernanceService`."""
 
     def __init__(self, unit_of_work: RequestUnitOfWork, evidence: EvidenceExport) -> None:

@@ -26,7 +26,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 ON_REQUEST = frozenset({EventKind.ENGINE, EventKind.JOB, EventKind.APPROVAL, EventKind.FINDING})
 """What only who names it receives."""
 USUAL = frozenset(EventKind) - ON_REQUEST
-"""What who names no kinds receives: those that there were before kinds could be named."""
+"""What who names no kinds receives: what an engine acts on, and the kinds of before they could be named."""
 MAX_SHARED_BATCHES = 64
 """Maximum number of batches kept as messages: watchers of the same models request them at the same time."""
 
@@ -129,7 +129,10 @@ class ModelWatches:
         if request.changes_only or EventKind.STATE not in selection.kinds:
             position = await self._events.last_sequence()
             return [pb.WatchModelsResponse(resume_token=str(position))], position
-        states, position = await self._unit_of_work.read(lambda session: current_states(session, request.models))
+        with_drills = EventKind.DRILL in selection.kinds
+        states, position = await self._unit_of_work.read(
+            lambda session: current_states(session, request.models, with_drills=with_drills)
+        )
         return _messages(map(event_to_proto, states)), position
 
     async def _messages_of(

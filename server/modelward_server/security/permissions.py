@@ -27,7 +27,7 @@ class Rule(NamedTuple):
         return [role for role in roles if not any(other is not role and role.covers(other) for other in roles)]
 
 
-READ, ASSESS, SUBMIT, OPERATE, REVIEW, ADMINISTER = map(Rule, Permission)
+READ, ASSESS, SUBMIT, OPERATE, REVIEW, DRILL, ADMINISTER = map(Rule, Permission)
 LISTED = Rule(Permission.READ, Reach.LISTED)
 NO_MODEL = Rule(Permission.READ, Reach.NONE)
 
@@ -134,6 +134,10 @@ RULES = {
         "RecordReview": REVIEW,
         "ListReviews": LISTED,
         "ListDueReviews": LISTED,
+        "StartDrill": Rule(Permission.DRILL, Reach.LISTED),
+        "AnswerDrill": READ,  # As an engine's reports.
+        "GetDrill": READ,
+        "ListDrills": LISTED,
         "GetLogHead": NO_MODEL,  # A hash, which shows nothing of the records.
         "ExportEvidence": Rule(Permission.READ, Reach.WHOLE),
     },

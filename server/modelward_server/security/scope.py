@@ -18,6 +18,7 @@ from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.storage.drift_tables import DriftReportRow
+from modelward_server.storage.drill_tables import DrillRow
 from modelward_server.storage.finding_tables import FindingRow
 from modelward_server.storage.locations import model_of
 from modelward_server.storage.own_blobs import not_owned
@@ -63,6 +64,7 @@ BY_ID: Mapping[str, ModelsOf] = {
     ),
     "approval_id": lambda key: select(ApprovalRow.model).where(ApprovalRow.approval_id == key),
     "finding_id": lambda key: select(FindingRow.model).where(FindingRow.finding_id == key),
+    "drill_id": lambda key: select(DrillRow.model).where(DrillRow.drill_id == key),
     "test": _models_of_test,
     "ab_test": _models_of_test,
 }

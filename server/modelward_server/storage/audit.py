@@ -75,6 +75,7 @@ class Kind(StrEnum):
     APPROVAL = "approval"
     FINDING = "finding"
     REVIEW = "review"
+    DRILL = "drill"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:

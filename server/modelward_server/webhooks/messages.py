@@ -20,6 +20,7 @@ TYPES = {
     Kind.APPROVAL: "approval",
     Kind.FINDING: "finding",
     Kind.REVIEW: "review",
+    Kind.DRILL: "drill",
     Kind.JOB: "job",
     Kind.TRANSITION: "transition",
 }

@@ -20,6 +20,7 @@ from modelward.lifecycle import (
     RolloutState,
 )
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, time_from_proto, time_to_proto
+from modelward.shared.convert.drills import drill_from_proto, drill_to_proto
 from modelward.shared.convert.findings import finding_from_proto, finding_to_proto
 from modelward.shared.convert.governance import approval_from_proto, approval_to_proto
 from modelward.shared.convert.inventory import inventory_from_proto, inventory_to_proto
@@ -129,6 +130,7 @@ CONVERTERS: dict[EventKind, tuple[Any, Any]] = {
     EventKind.JOB: (job_to_proto, job_from_proto),
     EventKind.APPROVAL: (approval_to_proto, approval_from_proto),
     EventKind.FINDING: (finding_to_proto, finding_from_proto),
+    EventKind.DRILL: (drill_to_proto, drill_from_proto),
 }
 """The converter of each kind of event, by the name of its field."""
 KINDS = {kind: pb.ModelEventKind.Value(f"MODEL_EVENT_KIND_{kind.name}") for kind in EventKind}
