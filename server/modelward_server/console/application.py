@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from modelward.errors import ModelwardError, NotAuthenticated
 from modelward_server import reports
 from modelward_server.console import time_zones
-from modelward_server.console.acts import asking, halt_many
+from modelward_server.console.acts import asking, drill_all, halt_many
 from modelward_server.console.faults import refused_form
 from modelward_server.console.guard import (
     COOKIE,
@@ -39,6 +39,8 @@ from modelward_server.console.pages import (
     comparison,
     comparisons,
     drift,
+    drill,
+    drills,
     engines,
     evidence,
     finding,
@@ -136,6 +138,10 @@ def _routes() -> list[Route]:
         *page_routes("/findings", findings),
         *page_routes("/findings/{finding}", finding),
         *page_routes("/reviews", reviews),
+        *page_routes("/drills", drills),
+        *page_routes("/drills/{drill}", drill),
+        Route("/drill", guarded(_ask_drill)),
+        Route("/drill", guarded(_drill), methods=["POST"]),
         *page_routes("/scores", scores),
         download_route("/evidence.zip", evidence.of_production, ZIP, "modelward-evidence.zip"),
         *page_routes("/audit", audit),
@@ -183,6 +189,14 @@ async def _ask_halt(request: Request) -> Response:
 
 async def _halt(request: Request) -> Response:
     return await changed(request, halt_many.make)
+
+
+async def _ask_drill(request: Request) -> Response:
+    return await form_page(request, drill_all.TEMPLATE, drill_all.ask)
+
+
+async def _drill(request: Request) -> Response:
+    return await changed(request, drill_all.make)
 
 
 async def _ask_compare(request: Request) -> Response:

@@ -15,6 +15,8 @@ from modelward_server.console.pages import (
     approval,
     approvals,
     compare_run,
+    drill,
+    drills,
     engines,
     finding,
     findings,
@@ -38,6 +40,8 @@ PAGES: dict[str, ModuleType] = {
     "/approvals/{approval}": approval,
     "/findings": findings,
     "/findings/{finding}": finding,
+    "/drills": drills,
+    "/drills/{drill}": drill,
     "/compare/{run}": compare_run,
 }
 """The pages that follow changes; `FOLLOWS` of a module are the kinds that concern it, all where it has none.

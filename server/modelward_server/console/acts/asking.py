@@ -10,7 +10,7 @@ from starlette.requests import Request
 from modelward import AsyncClient, Caller
 from modelward.errors import GatesFailed, ModelwardError
 from modelward.lifecycle import GateResult, Model, Rollout
-from modelward_server.console.acts import ab_tests, act, approvals, findings, retraining, reviews, stages
+from modelward_server.console.acts import ab_tests, act, approvals, drills, findings, retraining, reviews, stages
 from modelward_server.console.acts.act import Act, Choice, Effect, Form, Input
 from modelward_server.console.guard import why_refused
 
@@ -21,6 +21,7 @@ ACTS: Mapping[str, Act] = {
     **approvals.ACTS,
     **findings.ACTS,
     **reviews.ACTS,
+    **drills.ACTS,
 }
 
 
