@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from modelward import Client, Drill, EngineProof, EventKind, errors
+from modelward import AsyncClient, Client, Drill, EngineProof, EventKind, errors
 from modelward.shared.convert.events import event_from_proto
 from modelward_server.settings import Settings
 from tests.support.desk import Desk
@@ -75,8 +75,6 @@ def test_engines_prove_that_they_would_stop_and_serve_on(sdk: Client, name: str,
 
 
 async def test_async_followers_answer_too(server: RunningServer, name: str, tmp_path: Path) -> None:
-    from modelward import AsyncClient
-
     with Client(server.target) as sdk:
         produced(sdk, name)
     async with AsyncClient(server.target) as client, client.follow(name, cache=tmp_path, engine="ny4-01"):
@@ -140,6 +138,16 @@ def test_two_drills_of_a_model_are_answered_each(sdk: Client, name: str, tmp_pat
     with sdk.follow(name, cache=tmp_path, engine="ny4-01"):
         drills = [started(sdk, name), started(sdk, name)]
         assert [ended(sdk, drill).proven for drill in drills] == [1, 1]
+
+
+def test_a_watch_begins_with_the_drills_that_run(sdk: Client, name: str) -> None:
+    sdk.report_active(f"{produced(sdk, name)}/1", engine="in-go")
+    drill = started(sdk, name)
+    events = sdk.watch([name])
+    assert [next(events).kind, next(events).subject] == [EventKind.STATE, drill]
+    answered = sdk.answer_drill(drill.drill_id, engine="in-go")
+    assert next(events).subject == answered
+    assert next(sdk.watch([name], kinds=["state"], changes_only=False)).kind is EventKind.STATE
 
 
 def test_drills_are_listed_by_model_and_time(sdk: Client, name: str) -> None:

@@ -31,7 +31,7 @@ def drills() -> None:
 @click.argument("models", nargs=-1, metavar="[MODEL...]", shell_complete=complete_models)
 @click.option("--all", "all_in_production", is_flag=True, help="Drill every model in production.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why.")
-@click.option("--timeout", type=Duration(), metavar="DURATION", help="Time to answer; 30s by default, 1h at most.")
+@click.option("--within", type=Duration(), metavar="DURATION", help="Time to answer; 30s by default, 1h at most.")
 @click.option("--no-wait", is_flag=True, help="Return at once, and not when the drills have ended.")
 @remote
 def start(
@@ -40,7 +40,7 @@ def start(
     models: tuple[str, ...],
     all_in_production: bool,
     reason: str,
-    timeout: timedelta | None,
+    within: timedelta | None,
     no_wait: bool,
 ) -> None:
     """Start a drill of each MODEL, and wait until all have ended.
@@ -49,7 +49,7 @@ def start(
     """
     if bool(models) == all_in_production:
         raise click.UsageError("give either MODEL or --all")
-    started = client.start_drill(models, all_in_production=all_in_production, reason=reason, timeout=timeout)
+    started = client.start_drill(models, all_in_production=all_in_production, reason=reason, timeout=within)
     found = started if no_wait else [_ended(client, drill) for drill in started]
     _show(out, found)
     if missing := sum(drill.not_proven for drill in found):
