@@ -25,6 +25,7 @@ PAGES = [
     "/models/{}/open-finding",
     "/approvals/{}",
     "/findings/{}",
+    "/drills/{}",
     "/reports/drift/{}",
     "/comparisons/{}",
     "/compare/{}",
@@ -41,6 +42,7 @@ QUERIES = [
     "/approvals?waits_for={0}&state={0}",
     "/findings?owner={}",
     "/reviews?model={}",
+    "/drills?model={}",
     "/scores?actor={}",
     "/retraining?model={}",
 ]

@@ -37,6 +37,7 @@ REGISTRY_PAGES = {
     "approvals": "/approvals",
     "findings": "/findings?state=any",
     "reviews": "/reviews",
+    "drills": "/drills",
     "scores": "/scores",
     "audit": "/audit",
     "inventory": "/inventory",
@@ -212,7 +213,9 @@ class Wrong:
             due=overdue,
         )
         self._client.update_finding(found.finding_id, owner="bob", remedy=HOSTILE)
+        (drill,) = self._client.start_drill([LONGEST], reason=HOSTILE, timeout=timedelta(seconds=1))
         self.pages = {"approval": f"/approvals/{asked.approval_id}", "finding": f"/findings/{found.finding_id}"}
+        self.pages["drill"] = f"/drills/{drill.drill_id}"
 
     def _mlflow_behind(self) -> None:
         early = {"mirror_wanted": 9, "updated_at": datetime.now(UTC) - timedelta(hours=2)}

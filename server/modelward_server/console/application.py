@@ -8,12 +8,11 @@ from urllib.parse import quote
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from modelward.errors import ModelwardError, NotAuthenticated
-from modelward_server import reports
 from modelward_server.console import time_zones
 from modelward_server.console.acts import asking, drill_all, halt_many
 from modelward_server.console.faults import refused_form
@@ -58,6 +57,7 @@ from modelward_server.console.pages import (
     version,
 )
 from modelward_server.console.rendering import page, wants_json
+from modelward_server.console.report_routes import report_routes, report_style
 from modelward_server.console.routing import (
     NO_PAGE,
     changed,
@@ -72,9 +72,6 @@ from modelward_server.console.sessions import Connect, Sessions
 from modelward_server.console.uploads import upload_form_of
 
 STATIC = Path(__file__).parent / "static"
-REPORT_STYLE = Path(reports.__file__).parent / "report.css"
-REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
-"""The policy of a report, which carries its own style and needs nothing else."""
 ZIP = "application/zip"
 
 
@@ -96,7 +93,7 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
     app = Starlette(
         routes=[
             *_routes(),
-            Route("/static/report.css", _report_style),
+            Route("/static/report.css", report_style),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Headers), Middleware(KnownHost, loopback=loopback)],
@@ -129,9 +126,7 @@ def _routes() -> list[Route]:
         Route("/models/{model}/{act}", guarded(_act), methods=["POST"]),
         Route("/halt", guarded(_ask_halt)),
         Route("/halt", guarded(_halt), methods=["POST"]),
-        Route("/reports/drift/{report}", guarded(_drift_report)),
-        Route("/reports/comparisons/{comparison}", guarded(_comparison_report)),
-        Route("/reports/ab/{test}", guarded(_ab_report)),
+        *report_routes(),
         *page_routes("/retraining", retraining),
         *page_routes("/approvals", approvals),
         *page_routes("/approvals/{approval}", approval),
@@ -239,29 +234,6 @@ async def _verify(request: Request) -> Response:
     if not is_own_form(request, form, session):
         return refused_form(request)
     return page(request, "verified", await audit.verify(session.client, form.get("expected_hash", "").strip()))
-
-
-async def _drift_report(request: Request) -> Response:
-    session = await session_of(request)
-    return _report(await session.client.render_drift_report(request.path_params["report"]))
-
-
-async def _comparison_report(request: Request) -> Response:
-    session = await session_of(request)
-    return _report(await session.client.render_comparison(request.path_params["comparison"]))
-
-
-async def _ab_report(request: Request) -> Response:
-    session = await session_of(request)
-    return _report(await session.client.render_ab_test(request.path_params["test"]))
-
-
-def _report(content: bytes) -> Response:
-    return HTMLResponse(content, headers={"content-security-policy": REPORT_POLICY})
-
-
-async def _report_style(_: Request) -> Response:
-    return FileResponse(REPORT_STYLE)
 
 
 async def _events(request: Request) -> Response:

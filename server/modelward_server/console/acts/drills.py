@@ -5,7 +5,7 @@ from urllib.parse import quote
 from modelward import AsyncClient
 from modelward.caller import Permission, Role
 from modelward.errors import RoleTooLow
-from modelward.lifecycle import EngineState, Model
+from modelward.lifecycle import Model, RolloutState
 from modelward_server.console.acts.act import Act, Effect, Form, request_id
 from modelward_server.console.guard import why_not_permitted
 
@@ -26,7 +26,7 @@ async def _started(client: AsyncClient, model: Model) -> Effect:
     if why := why_not_permitted(await client.get_caller(), Permission.DRILL):
         raise RoleTooLow(why, needed=Permission.DRILL)
     rollout = await client.get_rollout(model.name)
-    running = [one.engine for one in rollout.engines if one.state is not EngineState.GONE]
+    running = [one.engine for one in rollout.engines if one.state is not RolloutState.GONE]
     named = ", ".join(running[:MOST_ENGINES]) + (", …" if len(running) > MOST_ENGINES else "")
     told = f"{len(running)} running: {named}." if running else "No engine is running, so the drill ends at once."
     return Effect(lines=["Each engine does all that it does at a halt, but stops nothing, and answers.", told])
