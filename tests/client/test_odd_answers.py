@@ -135,6 +135,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "export_evidence": lambda c: c.export_evidence("m/1", odd_file(".zip")),
     "import_evidence": lambda c: c.import_evidence(Path(__file__)),
     "download_origin": lambda c: c.download_origin("m/1", odd_file(".zip")),
+    "stream_evidence": lambda c: c.stream_evidence("m/1"),
     "open_finding": lambda c: c.open_finding("m", title="t", severity="low", owner="a"),
     "update_finding": lambda c: c.update_finding("f", remedy="r"),
     "close_finding": lambda c: c.close_finding("f", remedy="r"),

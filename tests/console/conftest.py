@@ -11,6 +11,7 @@ from modelward.caller import Role
 from modelward_server.console.application import application
 from modelward_server.settings import Settings
 from tests.security.test_tokens import token_of
+from tests.support.desk import Desk
 from tests.support.running_server import RunningServer
 
 ADDRESS = "http://127.0.0.1:50062"
@@ -66,6 +67,24 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
 async def stranger(guarded: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that has not signed in."""
     async with browsing(guarded) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """People of several roles and functions, on a server that authenticates them."""
+    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), auth=True))
+    made = Desk(running)
+    yield made
+    for client in made.clients.values():
+        client.close()
+    running.stop()
+
+
+@pytest.fixture
+async def at_desk(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser at the desk's console, in which nobody has signed in."""
+    async with browsing(desk.running) as browser:
         yield browser
 
 

@@ -140,8 +140,9 @@ def _wrong(data: Path) -> Iterator[State]:
     with _served(data, auth=True, mlflow_uri="http://127.0.0.1:9") as (running, address):
         token = token_of(running, "ada", Role.ADMIN)
         with Client(running.target, token=token) as client:
-            Wrong(running, client, data).fill()
-        yield State(address, REGISTRY_PAGES | pages_of(WORST, 2), token)
+            made = Wrong(running, client, data)
+            made.fill()
+        yield State(address, REGISTRY_PAGES | pages_of(WORST, 2) | made.pages, token)
 
 
 STATES: Mapping[str, Callable[[Path], AbstractContextManager[State]]] = {

@@ -41,6 +41,11 @@ class World:
     signed_in: Path
     """The cookies of who has signed in."""
 
+    @property
+    def pages(self) -> dict[str, str]:
+        """The addresses of all pages, by name."""
+        return PAGES | self.make.pages
+
     def model(self, name: str) -> str:
         """Make a model with version 1 in production and version 2 in staging."""
         self.make.in_production(name)
@@ -202,7 +207,7 @@ def test_axe_finds_nothing_and_every_page_fits_its_window(
     violations = []
     with watched(world, faults, storage_state=world.signed_in, color_scheme=scheme, width=width) as context:
         page = context.new_page()
-        for name, path in [*PAGES.items(), ("login", "/login")][pages]:
+        for name, path in [*world.pages.items(), ("login", "/login")][pages]:
             page.goto(path)
             found = axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]}).response["violations"]
             violations += [(name, one["id"], one["nodes"][0]["html"][:200]) for one in found]
@@ -215,7 +220,7 @@ def test_without_scripts_every_page_and_a_change_work(world: World, faults: list
     model = world.model("without-scripts")
     with watched(world, faults, storage_state=world.signed_in, java_script_enabled=False) as context:
         page = context.new_page()
-        for name, path in PAGES.items():
+        for name, path in world.pages.items():
             answer = page.goto(path)
             assert answer
             assert (name, answer.status) == (name, 404 if name == "fault" else 200)

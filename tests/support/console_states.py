@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import update
 
-from modelward import AtSession, Client, LoadFailure, PromotionPolicy
+from modelward import AtSession, Client, LoadFailure, PromotionPolicy, RequiredApproval
 from modelward._coerce import AnyVersion
 from modelward.drift import DriftReport
 from modelward.lifecycle import VersionRef
@@ -34,6 +34,11 @@ REGISTRY_PAGES = {
     "now": "/",
     "engines": "/engines",
     "retraining": "/retraining",
+    "approvals": "/approvals",
+    "findings": "/findings?state=any",
+    "reviews": "/reviews",
+    "drills": "/drills",
+    "scores": "/scores",
     "audit": "/audit",
     "inventory": "/inventory",
     "system": "/system",
@@ -52,6 +57,7 @@ def pages_of(model: str, version: int) -> dict[str, str]:
         "version": f"{home}/versions/{version}",
         "what-if": f"{home}/drift?version={version}&score=0.6&confidence=0.9",
         "promote": f"{home}/promote?version={version}&to=production",
+        "request-approval": f"{home}/request-approval?version={version}&to=production",
     }
     return {
         "model": home,
@@ -66,6 +72,7 @@ def pages_of(model: str, version: int) -> dict[str, str]:
         "halt": f"{home}/halt",
         "rollback": f"{home}/rollback",
         "retrain": f"{home}/retrain",
+        "record-review": f"{home}/record-review",
         **(of_version if version else {}),
     }
 
@@ -84,6 +91,8 @@ class Wrong:
         self._client = client
         self._file = folder / "model.bin"
         self._file.write_bytes(b"weights")
+        self.pages: dict[str, str] = {}
+        """The addresses of pages whose ids the server gave, by name."""
 
     def fill(self) -> None:
         """Make all of them."""
@@ -99,6 +108,7 @@ class Wrong:
         self._schedules()
         self._comparison_and_tests()
         self._gates()
+        self._governance()
         self._mlflow_behind()
 
     def in_production(self, name: str, versions: int = 2) -> None:
@@ -187,6 +197,25 @@ class Wrong:
 
     def _gates(self) -> None:
         self._client.set_promotion_policy(PromotionPolicy("calm-trend", required_tags=("owner", "approved by risk")))
+
+    def _governance(self) -> None:
+        rules = (RequiredApproval(("risk", "trading")),)
+        self._client.set_promotion_policy(PromotionPolicy(LONGEST, required_approvals=rules))
+        asked = self._client.request_approval(f"{LONGEST}/2", reason=HOSTILE, conditions=[HOSTILE, "half the size"])
+        overdue = datetime.now(UTC).date() - DAY
+        found = self._client.open_finding(
+            LONGEST,
+            title=HOSTILE,
+            severity="critical",
+            owner=HOSTILE[:60],
+            version=2,
+            description=f"{HOSTILE}\n" * 3,
+            due=overdue,
+        )
+        self._client.update_finding(found.finding_id, owner="bob", remedy=HOSTILE)
+        (drill,) = self._client.start_drill([LONGEST], reason=HOSTILE, timeout=timedelta(seconds=1))
+        self.pages = {"approval": f"/approvals/{asked.approval_id}", "finding": f"/findings/{found.finding_id}"}
+        self.pages["drill"] = f"/drills/{drill.drill_id}"
 
     def _mlflow_behind(self) -> None:
         early = {"mirror_wanted": 9, "updated_at": datetime.now(UTC) - timedelta(hours=2)}

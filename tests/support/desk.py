@@ -28,14 +28,15 @@ class Desk:
 
     def __init__(self, running: RunningServer) -> None:
         self.running = running
-        self.clients = {name: Client(running.target, token=self._token(name)) for name in PEOPLE}
+        self.clients = {name: Client(running.target, token=self.token(name)) for name in PEOPLE}
 
     def __getattr__(self, name: str) -> Client:
         if name in PEOPLE:
             return self.clients[name]
         raise AttributeError(name)
 
-    def _token(self, name: str) -> str:
+    def token(self, name: str) -> str:
+        """Return a token of a person."""
         role, functions = PEOPLE[name]
         with admin_session(self.running.settings) as (session, caller):
             return grants.create_token(session, name, role, (), None, caller, functions)

@@ -1,6 +1,7 @@
 # Derived from modelward/_async/evidence.py by client/unasync.py: change that one.
 """Client methods for proofs about the audit log, and for evidence packs."""
 
+from collections.abc import Generator, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -70,12 +71,44 @@ class Evidence(Uploading):
             DigestMismatch: one of its files is damaged.
             InvalidField: the time is not in the past.
         """
+        return write_parts(self._exported(version, as_of, without_files, timeout), Path(to))
+
+    def stream_evidence(
+        self,
+        version: AnyVersion | None,
+        *,
+        as_of: datetime | None = None,
+        without_files: bool = False,
+        timeout: float = EXPORT_SECONDS,
+    ) -> Iterator[bytes]:
+        """Receive the same ZIP file as `export_evidence` in parts, such as for who downloads it from another server.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`; None for every version that is in production, or was then.
+            as_of: only what was on record at this time; None for now.
+            without_files: leave out the version's own files.
+            timeout: seconds in total.
+
+        Yields:
+            The parts of the file, in order. The file is complete only if no error ends them.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            DigestMismatch: one of its files is damaged.
+            InvalidField: the time is not in the past.
+        """
+        for part in self._exported(version, as_of, without_files, timeout):
+            yield part.chunk
+
+    def _exported(
+        self, version: AnyVersion | None, as_of: datetime | None, without_files: bool, timeout: float
+    ) -> Generator[pb.ExportEvidenceResponse, None]:
         request = pb.ExportEvidenceRequest(
             version=None if version is None else ref_to_proto(as_ref(version)),
             as_of=time_to_proto(as_of),
             without_files=without_files,
         )
-        return write_parts(self._receive(self._governance.ExportEvidence, request, timeout), Path(to))
+        return self._receive(self._governance.ExportEvidence, request, timeout)
 
     def import_evidence(
         self, path: Path | str, *, as_model: str = "", request_id: str = "", timeout: float = EXPORT_SECONDS

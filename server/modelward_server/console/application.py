@@ -1,27 +1,21 @@
 """The console's application: addresses, and what stands before every page."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from modelward import AsyncClient
-from modelward.caller import Caller
 from modelward.errors import ModelwardError, NotAuthenticated
-from modelward_server import reports
 from modelward_server.console import time_zones
-from modelward_server.console.acts import asking, halt_many
-from modelward_server.console.acts.act import Form
-from modelward_server.console.downloads import download
-from modelward_server.console.faults import Fault, fault_page, refused_form
+from modelward_server.console.acts import asking, drill_all, halt_many
+from modelward_server.console.faults import refused_form
 from modelward_server.console.guard import (
     COOKIE,
     LOOPBACK,
@@ -36,33 +30,49 @@ from modelward_server.console.live_pages import events
 from modelward_server.console.live_routes import live_page
 from modelward_server.console.pages import (
     ab_tests,
+    approval,
+    approvals,
     audit,
     compare,
     compare_run,
     comparison,
     comparisons,
     drift,
+    drill,
+    drills,
     engines,
+    evidence,
+    finding,
+    findings,
     inventory,
     login,
     model,
     now,
     performance,
     retraining,
+    reviews,
     rollout,
+    scores,
     system,
     version,
 )
 from modelward_server.console.rendering import page, wants_json
-from modelward_server.console.sessions import Connect, Session, Sessions
+from modelward_server.console.report_routes import report_routes, report_style
+from modelward_server.console.routing import (
+    NO_PAGE,
+    changed,
+    download_route,
+    form_page,
+    guarded,
+    page_routes,
+    show,
+    visited,
+)
+from modelward_server.console.sessions import Connect, Sessions
 from modelward_server.console.uploads import upload_form_of
 
 STATIC = Path(__file__).parent / "static"
-REPORT_STYLE = Path(reports.__file__).parent / "report.css"
-REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
-"""The policy of a report, which carries its own style and needs nothing else."""
-_NO_PAGE = Fault("There is no such page", "The console has no page of this address, or offers no changes.", "")
-Endpoint = Callable[[Request], Awaitable[Response]]
+ZIP = "application/zip"
 
 
 def application(connect: Connect, *, loopback: bool, read_only: bool = False) -> Starlette:
@@ -83,7 +93,7 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
     app = Starlette(
         routes=[
             *_routes(),
-            Route("/static/report.css", _report_style),
+            Route("/static/report.css", report_style),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Headers), Middleware(KnownHost, loopback=loopback)],
@@ -95,40 +105,52 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
 
 def _routes() -> list[Route]:
     return [
-        *_page("/", now, "/now"),
-        Route("/models/{model}.json", _guarded(_model_or_twin)),
-        *_page("/models/{model}", model),
-        *_page("/models/{model}/versions/{version:int}", version),
-        *_page("/models/{model}/drift", drift),
-        *_page("/models/{model}/performance", performance),
-        *_page("/models/{model}/comparisons", comparisons),
-        *_page("/models/{model}/ab", ab_tests),
-        *_page("/models/{model}/rollout", rollout),
-        *_page("/engines", engines),
-        Route("/compare", _guarded(_ask_compare)),
-        Route("/compare", _guarded(_compare), methods=["POST"]),
-        Route("/compare/{run:uuid}", _guarded(_compared)),
-        *_page("/comparisons/{comparison}", comparison),
-        Route("/models/{model}/{act}", _guarded(_ask)),
-        Route("/models/{model}/{act}", _guarded(_act), methods=["POST"]),
-        Route("/halt", _guarded(_ask_halt)),
-        Route("/halt", _guarded(_halt), methods=["POST"]),
-        Route("/reports/drift/{report}", _guarded(_drift_report)),
-        Route("/reports/comparisons/{comparison}", _guarded(_comparison_report)),
-        Route("/reports/ab/{test}", _guarded(_ab_report)),
-        *_page("/retraining", retraining),
-        *_page("/audit", audit),
-        _download("/audit/export.jsonl", audit.as_json_lines, "application/x-ndjson", "modelward-audit.jsonl"),
-        _download("/audit/export.csv", audit.as_csv, "text/csv", "modelward-audit.csv"),
-        Route("/audit/verify", _guarded(_verify), methods=["POST"]),
-        *_page("/inventory", inventory),
-        _download("/inventory.csv", inventory.as_csv, "text/csv", "modelward-inventory.csv"),
-        *_page("/system", system),
-        Route("/events", _guarded(_events)),
+        *page_routes("/", now, "/now"),
+        Route("/models/{model}.json", guarded(_model_or_twin)),
+        *page_routes("/models/{model}", model),
+        *page_routes("/models/{model}/versions/{version:int}", version),
+        download_route(
+            "/models/{model}/versions/{version:int}/evidence.zip", evidence.of_version, ZIP, evidence.name_of_version
+        ),
+        *page_routes("/models/{model}/drift", drift),
+        *page_routes("/models/{model}/performance", performance),
+        *page_routes("/models/{model}/comparisons", comparisons),
+        *page_routes("/models/{model}/ab", ab_tests),
+        *page_routes("/models/{model}/rollout", rollout),
+        *page_routes("/engines", engines),
+        Route("/compare", guarded(_ask_compare)),
+        Route("/compare", guarded(_compare), methods=["POST"]),
+        Route("/compare/{run:uuid}", guarded(_compared)),
+        *page_routes("/comparisons/{comparison}", comparison),
+        Route("/models/{model}/{act}", guarded(_ask)),
+        Route("/models/{model}/{act}", guarded(_act), methods=["POST"]),
+        Route("/halt", guarded(_ask_halt)),
+        Route("/halt", guarded(_halt), methods=["POST"]),
+        *report_routes(),
+        *page_routes("/retraining", retraining),
+        *page_routes("/approvals", approvals),
+        *page_routes("/approvals/{approval}", approval),
+        *page_routes("/findings", findings),
+        *page_routes("/findings/{finding}", finding),
+        *page_routes("/reviews", reviews),
+        *page_routes("/drills", drills),
+        *page_routes("/drills/{drill}", drill),
+        Route("/drill", guarded(_ask_drill)),
+        Route("/drill", guarded(_drill), methods=["POST"]),
+        *page_routes("/scores", scores),
+        download_route("/evidence.zip", evidence.of_production, ZIP, "modelward-evidence.zip"),
+        *page_routes("/audit", audit),
+        download_route("/audit/export.jsonl", audit.as_json_lines, "application/x-ndjson", "modelward-audit.jsonl"),
+        download_route("/audit/export.csv", audit.as_csv, "text/csv", "modelward-audit.csv"),
+        Route("/audit/verify", guarded(_verify), methods=["POST"]),
+        *page_routes("/inventory", inventory),
+        download_route("/inventory.csv", inventory.as_csv, "text/csv", "modelward-inventory.csv"),
+        *page_routes("/system", system),
+        Route("/events", guarded(_events)),
         Route("/find", _find),
         Route("/login", _login, name="login"),
-        Route("/login", _guarded(_sign_in), methods=["POST"]),
-        Route("/logout", _guarded(_sign_out), methods=["POST"]),
+        Route("/login", guarded(_sign_in), methods=["POST"]),
+        Route("/logout", guarded(_sign_out), methods=["POST"]),
     ]
 
 
@@ -139,113 +161,49 @@ async def _model_or_twin(request: Request) -> Response:
     with suppress(ModelwardError):  # The page fails in the same way.
         await session.client.get_model(name)
         request.path_params.update(model=name, twin=False)
-    return await _show(request, model)
-
-
-async def _show(request: Request, module: ModuleType) -> Response:
-    session = await _visited(request)
-    request.state.zone = await time_zones.zone_of(session.client, request)
-    answer = page(request, module.TEMPLATE, await module.fetch(session.client, request))
-    time_zones.remember(request, answer)
-    return answer
-
-
-def _page(path: str, module: ModuleType, twin: str = "") -> list[Route]:
-    """Return the routes of a page and of its JSON twin."""
-
-    async def show(request: Request) -> Response:
-        return await _show(request, module)
-
-    async def show_twin(request: Request) -> Response:
-        request.path_params["twin"] = True
-        return await show(request)
-
-    return [Route(f"{twin or path}.json", _guarded(show_twin)), Route(path, _guarded(show))]
-
-
-def _download(path: str, parts: Callable[[AsyncClient, Request], AsyncIterator[str]], kind: str, name: str) -> Route:
-    """Return the route of a file, which is sent while it is read."""
-
-    async def send(request: Request) -> Response:
-        session = await session_of(request)
-        return await download(parts(session.client, request), kind, name)
-
-    return Route(path, _guarded(send))
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    """Show the page of what went wrong in place of an error of ours."""
-
-    async def guarded(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except ModelwardError as error:
-            return fault_page(request, error)
-
-    return guarded
-
-
-async def _visited(request: Request) -> Session:
-    """Note for the page who asks for it."""
-    request.state.session = session = await session_of(request)
-    request.state.caller = await session.access.caller()
-    request.state.runs = session.access.runs
-    return session
+    return await show(request, model)
 
 
 async def _ask(request: Request) -> Response:
-    session = await _visited(request)
+    session = await visited(request)
     if request.path_params["act"] not in asking.ACTS or request.app.state.read_only:
-        return page(request, "fault", _NO_PAGE, 404)
+        return page(request, "fault", NO_PAGE, 404)
     return page(request, "act", await asking.ask(session.client, request, request.state.caller))
 
 
 async def _act(request: Request) -> Response:
     if request.path_params["act"] not in asking.ACTS:
-        await _visited(request)
-        return page(request, "fault", _NO_PAGE, 404)
-    return await _changed(request, lambda client, form: asking.make(client, request, form))
+        await visited(request)
+        return page(request, "fault", NO_PAGE, 404)
+    return await changed(request, lambda client, form: asking.make(client, request, form), ("act", asking.ask_again))
 
 
 async def _ask_halt(request: Request) -> Response:
-    return await _form(request, halt_many.TEMPLATE, halt_many.ask)
-
-
-async def _form(
-    request: Request, template: str, fetch: Callable[[AsyncClient, Request, Caller], Awaitable[object]]
-) -> Response:
-    """Show the form of a change, unless the console makes none."""
-    session = await _visited(request)
-    if request.app.state.read_only:
-        return page(request, "fault", _NO_PAGE, 404)
-    return page(request, template, await fetch(session.client, request, request.state.caller))
+    return await form_page(request, halt_many.TEMPLATE, halt_many.ask)
 
 
 async def _halt(request: Request) -> Response:
-    return await _changed(request, halt_many.make)
+    return await changed(request, halt_many.make)
 
 
-async def _changed(request: Request, make: Callable[[AsyncClient, Form], Awaitable[str]]) -> Response:
-    """Make the change of a form, and go to the page that shows what it did."""
-    session = await _visited(request)
-    form = await form_of(request)
-    if request.app.state.read_only:
-        return page(request, "fault", _NO_PAGE, 404)
-    if not is_own_form(request, form, session):
-        return refused_form(request)
-    return RedirectResponse(await make(session.client, form), 303)
+async def _ask_drill(request: Request) -> Response:
+    return await form_page(request, drill_all.TEMPLATE, drill_all.ask)
+
+
+async def _drill(request: Request) -> Response:
+    return await changed(request, drill_all.make)
 
 
 async def _ask_compare(request: Request) -> Response:
-    return await _form(request, compare.TEMPLATE, compare.fetch)
+    return await form_page(request, compare.TEMPLATE, compare.fetch)
 
 
 async def _compare(request: Request) -> Response:
     """Begin the comparison of a form; who sends it, and whether he may, is known before its file is read."""
-    session = await _visited(request)
+    session = await visited(request)
     compare.check_role(request.state.caller)
     if request.app.state.read_only:
-        return page(request, "fault", _NO_PAGE, 404)
+        return page(request, "fault", NO_PAGE, 404)
     if not is_own_origin(request):
         return refused_form(request)
     form = await upload_form_of(request)
@@ -262,7 +220,7 @@ async def _compare(request: Request) -> Response:
 
 async def _compared(request: Request) -> Response:
     """Show the progress of a comparison; once it has a verdict, go to that."""
-    session = await _visited(request)
+    session = await visited(request)
     request.path_params["run"] = str(request.path_params["run"])
     view = await compare_run.fetch(session.client, request)
     if view.comparison_id and not wants_json(request):
@@ -271,34 +229,11 @@ async def _compared(request: Request) -> Response:
 
 
 async def _verify(request: Request) -> Response:
-    session = await _visited(request)
+    session = await visited(request)
     form = await form_of(request)
     if not is_own_form(request, form, session):
         return refused_form(request)
     return page(request, "verified", await audit.verify(session.client, form.get("expected_hash", "").strip()))
-
-
-async def _drift_report(request: Request) -> Response:
-    session = await session_of(request)
-    return _report(await session.client.render_drift_report(request.path_params["report"]))
-
-
-async def _comparison_report(request: Request) -> Response:
-    session = await session_of(request)
-    return _report(await session.client.render_comparison(request.path_params["comparison"]))
-
-
-async def _ab_report(request: Request) -> Response:
-    session = await session_of(request)
-    return _report(await session.client.render_ab_test(request.path_params["test"]))
-
-
-def _report(content: bytes) -> Response:
-    return HTMLResponse(content, headers={"content-security-policy": REPORT_POLICY})
-
-
-async def _report_style(_: Request) -> Response:
-    return FileResponse(REPORT_STYLE)
 
 
 async def _events(request: Request) -> Response:
@@ -311,7 +246,7 @@ async def _events(request: Request) -> Response:
     address = request.query_params.get("page", "")
     made = live_page(request, session.access, address)
     if made is None:
-        return page(request, "fault", _NO_PAGE, 404)
+        return page(request, "fault", NO_PAGE, 404)
     shown = session.access.page(f"{time_zones.remembered(request)} {address}", made)
 
     async def sent() -> AsyncIterator[bytes]:

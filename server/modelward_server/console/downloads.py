@@ -15,17 +15,17 @@ PART_CHARACTERS = 50_000
 """About the length of the parts that are sent at once."""
 
 
-async def download(parts: AsyncIterator[str], media_type: str, name: str) -> Response:
+async def download(parts: AsyncIterator[str | bytes], media_type: str, name: str) -> Response:
     """Return the answer that sends a file; a failure of its beginning is raised, a later one breaks the connection.
 
     Args:
-        parts: the file's text.
+        parts: the file's content.
         media_type: its type.
         name: the name under which a browser keeps it.
     """
     beginning = await anext(parts, "")
 
-    async def whole() -> AsyncIterator[str]:
+    async def whole() -> AsyncIterator[str | bytes]:
         yield beginning
         async for part in parts:
             yield part

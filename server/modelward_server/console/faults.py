@@ -47,8 +47,13 @@ def fault_page(request: Request, error: ModelwardError) -> Response:
     """Return the page for an error; who is not signed in is asked to do so first."""
     if isinstance(error, NotAuthenticated) and not wants_json(request):
         return RedirectResponse(f"{request.app.url_path_for('login')}?next={request.url.path}", 303)
-    status = _OWN.get(type(error)) or STATUSES.get(error.status, 502)
+    status = status_of(error)
     return page(request, "fault", Fault(TITLES.get(status, "It failed"), error.message, error.reason), status)
+
+
+def status_of(error: ModelwardError) -> int:
+    """Return the HTTP status that fits an error."""
+    return _OWN.get(type(error)) or STATUSES.get(error.status, 502)
 
 
 def refused_form(request: Request) -> Response:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelward.caller import Caller, Role
+from modelward.caller import Caller, Permission, Role
 from modelward.errors import FieldViolation, InvalidField
 from modelward_server.console.sessions import Session, Sessions
 
@@ -107,3 +107,9 @@ def is_own_form(request: Request, form: Mapping[str, str], session: Session) -> 
 def why_refused(caller: Caller, role: Role) -> str:
     """Return why a user may not make a change that needs a role; empty if he may."""
     return "" if caller.role.covers(role) else f"it needs the role {role}, and yours is {caller.role}"
+
+
+def why_not_permitted(caller: Caller, permission: Permission) -> str:
+    """Return why a user may not make a change that needs a permission of more than one role; empty if he may."""
+    roles = " or ".join(role for role in Role if permission in role.permissions)
+    return "" if permission in caller.role.permissions else f"it needs the role {roles}, and yours is {caller.role}"

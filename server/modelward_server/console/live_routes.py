@@ -11,7 +11,21 @@ from modelward.lifecycle import EventKind, ModelEvent
 from modelward_server.console import time_zones
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import LivePage
-from modelward_server.console.pages import compare_run, engines, model, now, retraining, rollout, version
+from modelward_server.console.pages import (
+    approval,
+    approvals,
+    compare_run,
+    drill,
+    drills,
+    engines,
+    finding,
+    findings,
+    model,
+    now,
+    retraining,
+    rollout,
+    version,
+)
 from modelward_server.console.rendering import main_part
 from modelward_server.console.sessions import Access
 
@@ -22,6 +36,12 @@ PAGES: dict[str, ModuleType] = {
     "/models/{model}/rollout": rollout,
     "/engines": engines,
     "/retraining": retraining,
+    "/approvals": approvals,
+    "/approvals/{approval}": approval,
+    "/findings": findings,
+    "/findings/{finding}": finding,
+    "/drills": drills,
+    "/drills/{drill}": drill,
     "/compare/{run}": compare_run,
 }
 """The pages that follow changes; `FOLLOWS` of a module are the kinds that concern it, all where it has none.

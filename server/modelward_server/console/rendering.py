@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from modelward.caller import Caller, Role
+from modelward.caller import Caller, Permission, Role
 from modelward.shared.json_values import to_json
 from modelward_server.console import time_zones
 from modelward_server.console.sessions import Session
@@ -31,7 +31,15 @@ class Frame:
     may_operate: bool
     """Whether the user may move versions, halt and resume: what he may not do is not offered."""
     may_train: bool
-    """Whether the user may request a retraining."""
+    """Whether the user may request a retraining, or an approval."""
+    may_review: bool
+    """Whether the user may open and close findings, and record reviews."""
+    may_drill: bool
+    """Whether the user may start drills."""
+    may_change: bool
+    """Whether the console offers changes at all: decisions depend on the user's functions, not on the role."""
+    scores_logged: bool
+    """Whether the server keeps a log of scores."""
     path: str
     at: datetime
     zone: str
@@ -57,6 +65,10 @@ def frame(request: Request) -> Frame:
         caller=caller,
         may_operate=may(Role.OPERATOR),
         may_train=may(Role.TRAINER),
+        may_review=may(Role.VALIDATOR),
+        may_drill=may(Role.VIEWER) and caller is not None and Permission.DRILL in caller.role.permissions,
+        may_change=may(Role.VIEWER),
+        scores_logged=getattr(request.state, "scores_logged", False),
         path=request.url.path,
         at=datetime.now(UTC),
         zone=zone.key if zone else "",

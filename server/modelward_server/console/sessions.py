@@ -38,6 +38,7 @@ class Access:
         self._pages: dict[str, LivePage] = {}
         self._caller: Caller | None = None
         self._asked_at = -CALLER_SECONDS
+        self._scores_logged = False
 
     async def caller(self) -> Caller:
         """Return who its user is to the server, as the server said within the last `CALLER_SECONDS`.
@@ -48,6 +49,12 @@ class Access:
         if self._caller is None or time.monotonic() - self._asked_at > CALLER_SECONDS:
             self._caller, self._asked_at = await self.client.get_caller(), time.monotonic()
         return self._caller
+
+    async def scores_logged(self) -> bool:
+        """Return whether the server keeps a log of scores that its user may see: it has a record, now or earlier."""
+        if not self._scores_logged:
+            self._scores_logged = bool((await self.client.list_scores().page(size=1)).items)
+        return self._scores_logged
 
     def forget_caller(self) -> None:
         """Ask the server again who its user is."""

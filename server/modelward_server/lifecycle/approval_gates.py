@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 from modelward.governance import Approval
-from modelward.lifecycle import GateResult, ModelVersion, Stage
+from modelward.lifecycle import GateResult, ModelVersion, PromotionPolicy, Stage
+
+
+def functions_at(policy: PromotionPolicy, tier: int | None, to: Stage) -> tuple[str, ...]:
+    """Return the functions that a policy lists for a transition of models of a tier; None: of no tier."""
+    rules = {rule.tier: rule.functions for rule in policy.required_approvals if rule.to is to}
+    return rules.get(tier or 0, rules.get(0, ()))
 
 
 def approval_gates(

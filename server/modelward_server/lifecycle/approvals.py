@@ -25,6 +25,7 @@ from modelward.governance import Approval, ApprovalDecision, ApprovalState
 from modelward.lifecycle import Page, PromotionPolicy, Stage, Transition, VersionRef
 from modelward_server import identity
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.approval_gates import functions_at
 from modelward_server.lifecycle.evidence import check_evidence
 from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.policies import get_policy
@@ -40,9 +41,7 @@ OPEN = (ApprovalState.PENDING, ApprovalState.APPROVED)
 
 def required_functions(session: Session, policy: PromotionPolicy, to: Stage) -> tuple[str, ...]:
     """Return the functions that must approve a transition of a model's versions, by its tier."""
-    tier = inventory_of(model_row(session, policy.model)).tier or 0
-    rules = {rule.tier: rule.functions for rule in policy.required_approvals if rule.to is to}
-    return rules.get(tier, rules.get(0, ()))
+    return functions_at(policy, inventory_of(model_row(session, policy.model)).tier, to)
 
 
 def request_approval(session: Session, wanted: Approval, actor: ActorContext) -> Approval:

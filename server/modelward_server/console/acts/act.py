@@ -21,6 +21,8 @@ class Effect:
     """The version that moves, in its new stage."""
     lines: Sequence[str] = ()
     """What else it does, in words."""
+    address: str = ""
+    """The address that shows the result, where it is known only afterwards."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,28 @@ class Choice:
     value: str
     options: Sequence[tuple[str, str]]
     """Values, each with its name."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A field of the form, which the user fills in."""
+
+    name: str
+    label: str
+    kind: str = "text"
+    """`text`, `lines`, `date`, `datetime-local`, or `choice` with options."""
+    required: bool = False
+    value: str = ""
+    """What is in it at first."""
+    options: Sequence[tuple[str, str]] = ()
+    """Values, each with its name."""
+    longest: int = 2000
+    """The most characters."""
+
+
+async def no_inputs(client: AsyncClient, model: Model, form: Form) -> Sequence[Input]:
+    """Offer nothing to fill in besides the reason."""
+    return ()
 
 
 async def no_choices(client: AsyncClient, form: Form) -> Sequence[Choice]:
@@ -55,7 +79,7 @@ class Act:
     command: Callable[[Model, Form], str]
     """The same by command."""
     after: str
-    """The address that shows the result, with the model's name in braces."""
+    """The address that shows the result, with the names of `model` and of `fields` in braces."""
     role: Role = Role.OPERATOR
     """The least role that may make it."""
     etag: Callable[[AsyncClient, Model, Form], Awaitable[str]] = model_etag
@@ -68,6 +92,10 @@ class Act:
     options: tuple[str, ...] = ()
     """What it may name."""
     choices: Callable[[AsyncClient, Form], Awaitable[Sequence[Choice]]] = no_choices
+    inputs: Callable[[AsyncClient, Model, Form], Awaitable[Sequence[Input]]] = no_inputs
+    """What the form has; after a refusal the page is shown again with what was filled in."""
+    danger: bool = False
+    """Whether the button warns."""
 
 
 def field(form: Form, name: str) -> str:
@@ -79,6 +107,11 @@ def field(form: Form, name: str) -> str:
     if name not in form:
         raise InvalidField(FieldViolation(name, "is missing"))
     return form[name]
+
+
+def lines_of(form: Form, name: str) -> list[str]:
+    """Return the lines of a field that are not blank."""
+    return [line.strip() for line in form.get(name, "").splitlines() if line.strip()]
 
 
 def request_id(form: Form, dry_run: bool) -> str:

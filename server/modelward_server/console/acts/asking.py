@@ -1,7 +1,7 @@
 """The page that asks whether a change is meant, and the change."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -10,11 +10,19 @@ from starlette.requests import Request
 from modelward import AsyncClient, Caller
 from modelward.errors import GatesFailed, ModelwardError
 from modelward.lifecycle import GateResult, Model, Rollout
-from modelward_server.console.acts import ab_tests, act, retraining, stages
-from modelward_server.console.acts.act import Act, Choice, Effect, Form
+from modelward_server.console.acts import ab_tests, act, approvals, drills, findings, retraining, reviews, stages
+from modelward_server.console.acts.act import Act, Choice, Effect, Form, Input
 from modelward_server.console.guard import why_refused
 
-ACTS: Mapping[str, Act] = {**stages.ACTS, **ab_tests.ACTS, **retraining.ACTS}
+ACTS: Mapping[str, Act] = {
+    **stages.ACTS,
+    **ab_tests.ACTS,
+    **retraining.ACTS,
+    **approvals.ACTS,
+    **findings.ACTS,
+    **reviews.ACTS,
+    **drills.ACTS,
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,12 @@ class View:
     """The address of the page where it began."""
     reason_taken: bool
     reason_required: bool
+    inputs: Sequence[Input]
+    danger: bool
+    problem: str = ""
+    """Why the form was refused that was sent; empty if none was."""
+    missing: approvals.Missing | None = None
+    """The approvals that a move still needs."""
     request_id: str = field(default_factory=lambda: str(uuid4()))
 
 
@@ -56,9 +70,30 @@ async def ask(client: AsyncClient, request: Request, caller: Caller) -> View:
         ModelNotFound: there is no such model.
         InvalidField: the address lacks what the change needs.
     """
+    return await _asked(client, request, request.query_params, caller)
+
+
+async def ask_again(client: AsyncClient, request: Request, form: Form, error: ModelwardError) -> View:
+    """Return the page once more, with what was filled in and why it was refused.
+
+    The request id stays: where an answer was lost, the change that is sent again is not made twice.
+
+    Raises:
+        ModelwardError: the error, where nothing was filled in but a reason, or the change is possible no more.
+    """
+    if ACTS[request.path_params["act"]].inputs is act.no_inputs:
+        raise error
+    view = await _asked(client, request, form, request.state.caller)
+    if not view.inputs:
+        raise error
+    filled = [replace(one, value=form.get(one.name, "")) for one in view.inputs]
+    return replace(view, inputs=filled, problem=error.message, request_id=form.get("request_id") or view.request_id)
+
+
+async def _asked(client: AsyncClient, request: Request, texts: Form, caller: Caller) -> View:
     name, kind = request.path_params["model"], ACTS[request.path_params["act"]]
-    given = {key: act.field(request.query_params, key) for key in kind.fields}
-    given |= {key: text for key in kind.options if (text := request.query_params.get(key, ""))}
+    given = {key: act.field(texts, key) for key in kind.fields}
+    given |= {key: text for key in kind.options if (text := texts.get(key, ""))}
     model = await client.get_model(name)
     etag = await kind.etag(client, model, given)
     effect, refusal, gates = await _tried(client, kind, model, given, caller)
@@ -73,9 +108,12 @@ async def ask(client: AsyncClient, request: Request, caller: Caller) -> View:
         rollout=await client.get_rollout(name) if kind.moves else None,
         fields={**given, "etag": etag},
         choices=await kind.choices(client, given),
-        back=f"/models/{quote(name)}" if kind.after == stages.ROLLOUT else address_after(kind, name),
+        back=f"/models/{quote(name)}" if kind.after == stages.ROLLOUT else address_after(kind, name, given),
         reason_taken=kind.reason_taken,
         reason_required=kind.reason_required,
+        inputs=await kind.inputs(client, model, given) if effect else (),
+        danger=kind.danger,
+        missing=await approvals.missing(client, model, given, gates),
     )
 
 
@@ -93,9 +131,10 @@ async def _tried(
     return effect, "", effect.gates
 
 
-def address_after(kind: Act, model: str) -> str:
+def address_after(kind: Act, model: str, given: Form) -> str:
     """Return the address of the page that shows what a change did."""
-    return kind.after.format(model=quote(model))
+    fields = {name: quote(given[name], safe="") for name in kind.fields}
+    return kind.after.format(model=quote(model), **fields)
 
 
 async def make(client: AsyncClient, request: Request, form: Form) -> str:
@@ -106,5 +145,6 @@ async def make(client: AsyncClient, request: Request, form: Form) -> str:
         InvalidField: the form lacks a field.
     """
     kind, model = ACTS[request.path_params["act"]], await client.get_model(request.path_params["model"])
-    await kind.run(client, model, form, False)
-    return address_after(kind, model.name)
+    given = {key: act.field(form, key) for key in kind.fields}
+    effect = await kind.run(client, model, form, False)
+    return effect.address or address_after(kind, model.name, given)

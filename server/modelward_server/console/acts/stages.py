@@ -70,6 +70,7 @@ ACTS = {
         after=ROLLOUT,
         reason_required=True,
         moves=True,
+        danger=True,
     ),
     "resume": Act(
         "Resume",

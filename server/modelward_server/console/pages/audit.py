@@ -71,6 +71,8 @@ class Filter:
     kind: str
     since: datetime | None
     until: datetime | None
+    subject: str = ""
+    """Part of the state after a change, such as an id."""
 
     def keeps(self, change: Change) -> bool:
         """Return whether a change is shown."""
@@ -80,6 +82,7 @@ class Filter:
             and self.kind in ("", change.kind)
             and (self.since is None or self.since <= change.happened_at)
             and (self.until is None or change.happened_at < self.until)
+            and self.subject in change.state
         )
 
     @property
@@ -124,9 +127,9 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         InvalidField: a time is not an instant, or `before` not a number.
     """
     chosen, before = filter_of(request), whole_number(request, "before", digits=17)
-    whole = await _may_read_log(client)
+    whole = await may_read_log(client)
     if whole:
-        found = await _records(client, chosen, before)
+        found = await records(client, chosen, before)
     else:
         found = await _transitions(client, chosen, before, instant(request, "at"))
     changes, end, at = found
@@ -171,14 +174,15 @@ def filter_of(request: Request) -> Filter:
     return Filter(model, actor, kind, instant(request, "since"), instant(request, "until"))
 
 
-async def _may_read_log(client: AsyncClient) -> bool:
+async def may_read_log(client: AsyncClient) -> bool:
+    """Return whether the user may read the log: he may reach every model."""
     return not (await client.get_caller()).model_prefixes
 
 
 async def _changes(client: AsyncClient, chosen: Filter) -> AsyncIterator[tuple[Change, AuditRecord | Transition]]:
     """Yield each change that a filter keeps, and what it was made of."""
     origins: AsyncIterable[AuditRecord | Transition]
-    if await _may_read_log(client):
+    if await may_read_log(client):
         origins = client.export_audit_log()
     else:
         origins = client.list_transitions(chosen.model, moved_after=chosen.since, moved_before=chosen.until)
@@ -188,8 +192,8 @@ async def _changes(client: AsyncClient, chosen: Filter) -> AsyncIterator[tuple[C
             yield change, origin
 
 
-async def _records(client: AsyncClient, chosen: Filter, before: int) -> Found:
-    """Return the newest records that a filter keeps."""
+async def records(client: AsyncClient, chosen: Filter, before: int) -> Found:
+    """Return the newest records that a filter keeps, of those before a number; 0: of all."""
     end = before - 1 if before else await _last(client, chosen.until)
     lowest, size = max(end - SEARCHED, 0), BLOCK if chosen.query else ROWS
     found: list[Change] = []

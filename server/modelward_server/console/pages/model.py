@@ -11,6 +11,7 @@ from modelward import AsyncClient
 from modelward.lifecycle import EngineStatus, Model, ModelVersion, Stage, Transition
 from modelward_server.console.drawing import Bar, Sparkline, bars, sparkline
 from modelward_server.console.pages.as_of import AsOf, fetch_as_of
+from modelward_server.console.pages.governance import Governance, governance_of
 from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.console.pages.parameters import instant
 
@@ -45,6 +46,7 @@ class View:
     as_of: AsOf | None
     engines: Sequence[EngineStatus]
     drift: Sparkline | None
+    governance: Governance
 
 
 async def fetch(client: AsyncClient, request: Request) -> View:
@@ -56,8 +58,11 @@ async def fetch(client: AsyncClient, request: Request) -> View:
     """
     name, at = request.path_params["model"], instant(request, "as_of")
     model = await client.get_model(name)
-    versions, transitions, rollout = await asyncio.gather(
-        first(client.list_versions(name), ROWS), first(client.list_transitions(name), ROWS), client.get_rollout(name)
+    versions, transitions, rollout, governance = await asyncio.gather(
+        first(client.list_versions(name), ROWS),
+        first(client.list_transitions(name), ROWS),
+        client.get_rollout(name),
+        governance_of(client, name),
     )
     production = await client.get_version(f"{name}/{model.production_version}") if model.production_version else None
     reports = (
@@ -76,6 +81,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         as_of=await fetch_as_of(client, name, at) if at else None,
         engines=rollout.engines[:ROWS],
         drift=sparkline([(one.score, one.drift_detected, one.created_at) for one in reversed(reports)]),
+        governance=governance,
     )
 
 

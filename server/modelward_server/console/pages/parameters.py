@@ -1,7 +1,9 @@
 """Parameters in the addresses of pages."""
 
 from collections.abc import Mapping
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -11,6 +13,7 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Model, ModelVersion
 from modelward.shared.times import parse_instant
 
+Chosen = TypeVar("Chosen", bound=StrEnum)
 MOMENT = timedelta(microseconds=1)
 """The least difference of two times of the server."""
 
@@ -32,7 +35,12 @@ def instant(request: Request, name: str) -> datetime | None:
     Raises:
         InvalidField: it is not an instant.
     """
-    text = request.query_params.get(name, "").strip()
+    return instant_of(request.query_params, name)
+
+
+def instant_of(texts: Mapping[str, str], name: str) -> datetime | None:
+    """Return an instant from a query or a form; see `instant`."""
+    text = texts.get(name, "").strip()
     if not text:
         return None
     try:
@@ -42,6 +50,31 @@ def instant(request: Request, name: str) -> datetime | None:
     if at.year == MAXYEAR:
         raise InvalidField(FieldViolation(name, "is in the last year that there is"))
     return at
+
+
+def day_of(texts: Mapping[str, str], name: str) -> date | None:
+    """Return a day from a query or a form; None where it is absent.
+
+    Raises:
+        InvalidField: it is not a day.
+    """
+    text = texts.get(name, "").strip()
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise InvalidField(FieldViolation(name, f"{text[:40]!r} is not a day such as 2026-03-02")) from None
+
+
+def choice_of(texts: Mapping[str, str], name: str, kind: type[Chosen]) -> Chosen | None:
+    """Return one of several words from a query or a form; None where it is absent.
+
+    Raises:
+        InvalidField: it is none of them.
+    """
+    text = texts.get(name, "").strip()
+    if text and text not in set(kind):
+        raise InvalidField(FieldViolation(name, f"is none of {', '.join(kind)}"))
+    return kind(text) if text else None
 
 
 def query_of(fields: Mapping[str, str]) -> str:
@@ -55,7 +88,12 @@ def whole_number(request: Request, name: str, digits: int = 9) -> int:
     Raises:
         InvalidField: it is not such a number.
     """
-    text = request.query_params.get(name, "").strip()
+    return whole_number_of(request.query_params, name, digits)
+
+
+def whole_number_of(texts: Mapping[str, str], name: str, digits: int = 9) -> int:
+    """Return a whole number from a query or a form; see `whole_number`."""
+    text = texts.get(name, "").strip()
     if text and not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise InvalidField(FieldViolation(name, f"{text[:40]!r} is not a whole number"))
     return int(text or 0)

@@ -11,6 +11,7 @@ from modelward.comparison import Comparison
 from modelward.drift import DriftReport, Reference
 from modelward.lifecycle import EnginePeriod, ModelVersion, Stage, Transition
 from modelward.retraining import Job
+from modelward_server.console.pages.governance import Governance, governance_of_version
 from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.lifecycle.stages import LEGAL_MOVES
 from modelward_server.reports.charts import Curve, Logits, cost_curves, logits
@@ -36,6 +37,7 @@ class View:
     engines: Sequence[EnginePeriod]
     reports: Sequence[DriftReport]
     next_stages: Sequence[Stage]
+    governance: Governance
 
 
 async def fetch(client: AsyncClient, request: Request) -> View:
@@ -66,6 +68,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         engines=engines,
         reports=reports,
         next_stages=LEGAL_MOVES[version.stage],
+        governance=await governance_of_version(client, version),
     )
 
 

@@ -12,6 +12,7 @@ from modelward.governance import Approval, ApprovalState
 from modelward.inventory import Inventory
 from modelward.lifecycle import PromotionPolicy
 from modelward.reviews import Review
+from modelward_server.lifecycle.approvals import at_time
 from modelward_server.lifecycle.inventory import InventoryChange
 from modelward_server.lifecycle.model_years.model_year import EventKind, HaltSpan, YearEvent
 from modelward_server.lifecycle.model_years.report_period import ReportPeriod
