@@ -122,7 +122,7 @@ class Here(Desk):
         )
         super().__init__(RunningServer(settings))
 
-    def token(self, name: str, role: Role, *models: str) -> str:
+    def new_token(self, name: str, role: Role, *models: str) -> str:
         with admin_session(self.running.settings) as (session, caller):
             return grants.create_token(session, name, role, models, None, caller, ())
 
@@ -143,7 +143,7 @@ async def client(request: pytest.FixtureRequest, here: Here) -> AsyncIterator[As
     if request.param == "sync":
         yield as_async(here.quant)
         return
-    async with AsyncClient(here.running.target, token=here.token("quant", Role.TRAINER)) as client:
+    async with AsyncClient(here.running.target, token=here.new_token("quant", Role.TRAINER)) as client:
         yield client
 
 
@@ -227,7 +227,7 @@ def test_repeated_imports_adopt_once(here: Here, there: There, name: str) -> Non
 
 
 async def test_of_imports_at_once_one_adopts(here: Here, there: There, name: str) -> None:
-    async with AsyncClient(here.running.target, token=here.token("several", Role.TRAINER)) as client:
+    async with AsyncClient(here.running.target, token=here.new_token("several", Role.TRAINER)) as client:
         calls = [client.import_evidence(there.pack, as_model=name) for _ in range(4)]
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert sorted(type(end).__name__ for end in ends) == ["ModelVersion", *["VersionExists"] * 3]
@@ -252,7 +252,7 @@ def test_gates_of_here_judge_it_and_nobody_evades_them(here: Here, there: There,
         here.trader.promote(version, to="production", reason="better")
     here.both.approve(request.approval_id)
     with (
-        Client(here.running.target, token=here.token("risk", Role.OPERATOR)) as registrant,
+        Client(here.running.target, token=here.new_token("risk", Role.OPERATOR)) as registrant,
         pytest.raises(errors.GatesFailed, match="risk registered"),
     ):
         registrant.promote(version, to="production", reason="better")
@@ -441,7 +441,7 @@ def test_without_a_trusted_key_nothing_is_imported(here: Here, there: There, nam
 
 
 def test_clients_import_into_models_that_they_reach(here: Here, there: There, name: str) -> None:
-    with Client(here.running.target, token=here.token("ndx desk", Role.TRAINER, "ndx-")) as limited:
+    with Client(here.running.target, token=here.new_token("ndx desk", Role.TRAINER, "ndx-")) as limited:
         with pytest.raises(errors.ModelNotAllowed, match="'spx' is not one of them"):
             limited.import_evidence(there.pack)
         with pytest.raises(errors.ModelNotAllowed):
@@ -454,7 +454,7 @@ def test_clients_import_into_models_that_they_reach(here: Here, there: There, na
 
 @pytest.mark.weekly("postgresql")
 def test_the_command_imports_shows_and_returns_packs(here: Here, there: There, name: str, tmp_path: Path) -> None:
-    env = {"MODELWARD_SERVER": here.running.target, "MODELWARD_TOKEN": here.token("shell", Role.TRAINER)}
+    env = {"MODELWARD_SERVER": here.running.target, "MODELWARD_TOKEN": here.new_token("shell", Role.TRAINER)}
 
     def run(*arguments: str) -> str:
         done = CliRunner(env=env).invoke(cli, arguments)
