@@ -14,6 +14,7 @@ from modelward_server.settings import Settings
 from tests.evidence.test_pack import LABEL, ROWS, names_of, read
 from tests.support.desk import Desk
 from tests.support.running_server import RunningServer
+from tests.support.values import present
 from tests.support.waiting import eventually
 
 NAME = "spx"
@@ -42,7 +43,7 @@ class Past:
         model = LinearRegression().fit(ROWS, LABEL)
         desk.quant.register(NAME, model, reference=ROWS, metrics={"ic": 0.1}, tags={"desk": "old"})
         desk.quant.register(NAME, model)
-        eventually(lambda: desk.quant.get_version(f"{NAME}/1").trial.result == "usable")
+        eventually(lambda: present(desk.quant.get_version(f"{NAME}/1").trial).result == "usable")
         desk.trader.update_model(NAME, description="before", inventory={"owners": ["ada"]})
         policy = PromotionPolicy(NAME, required_approvals=(RequiredApproval(("risk",)),))
         desk.founder.set_promotion_policy(policy)

@@ -59,7 +59,7 @@ class Evidence(Uploading):
         Args:
             version: the version, such as `"spx-trend/3"`; None for every version that is in production, or was then.
             to: the file; it is replaced when the pack is complete.
-            as_of: only what was on record at this time; None for now.
+            as_of: what was on record at this time, with everything as it stood then; None for now.
             without_files: leave out the version's own files.
             timeout: seconds in total.
 
@@ -67,8 +67,9 @@ class Evidence(Uploading):
             The file.
 
         Raises:
-            ModelNotFound, VersionNotFound: it does not exist.
+            ModelNotFound, VersionNotFound: it does not exist, or did not at that time.
             DigestMismatch: one of its files is damaged.
+            StoreUnavailable: a file cannot be read now, or the server's time-stamp authority does not answer.
             InvalidField: the time is not in the past.
         """
         return write_parts(self._exported(version, as_of, without_files, timeout), Path(to))
