@@ -24,7 +24,7 @@ COLUMNS = ["model", "engine", "version", "result", "answered (s)", "stopped (s)"
 
 @click.group()
 def drills() -> None:
-    """Measure how long until every engine would have stopped at a halt; nothing stops."""
+    """Measure after how long a halt would stop each engine."""
 
 
 @drills.command()
