@@ -49,7 +49,9 @@ async def test_a_promotion_is_requested_approved_by_each_function_and_made(
         assert (answer.status_code, answer.headers["location"]) == (303, page)
     assert FORM not in (await at_desk.get(approve.replace("=risk", "=trading"))).text
     await be(at_desk, desk, "trader")
-    assert f'href="{page}">The request that waits' in await seen(at_desk, promote)
+    refused = await seen(at_desk, promote)
+    assert "An approval is missing of trading" in refused
+    assert f'href="{page}">The request that waits' in refused
     await send(at_desk, approve.replace("=risk", "=trading"), {"comment": ""})
     assert "Move to production" in await seen(at_desk, page)
     assert (await send(at_desk, promote, {"reason": "it passed its tests"})).status_code == 303

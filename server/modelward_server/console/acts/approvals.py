@@ -39,10 +39,12 @@ class Missing:
 
 async def missing(client: AsyncClient, model: Model, form: Form, gates: Sequence[GateResult]) -> Missing | None:
     """Return the approvals that gates say a move still needs; None if it needs none."""
-    functions = [gate.gate.removeprefix(GATE) for gate in gates if not gate.passed and gate.gate.startswith(GATE)]
-    if not functions:
+    failed = [gate.gate.removeprefix(GATE) for gate in gates if not gate.passed and gate.gate.startswith(GATE)]
+    if not failed:
         return None
-    return Missing(functions, await open_request(client, model.name, whole_number_of(form, "version"), form["to"]))
+    made = await open_request(client, model.name, whole_number_of(form, "version"), form["to"])
+    has_approved = {one for one in made.functions if one not in made.waits_for} if made else set()
+    return Missing([one for one in failed if one not in has_approved], made)
 
 
 async def open_request(client: AsyncClient, model: str, version: int, to: str) -> Approval | None:
