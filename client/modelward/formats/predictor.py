@@ -114,8 +114,8 @@ class Predictor:
             ValueError: the model does not predict one number or one class for each row.
         """
         if self._takes_highest:
-            probabilities = np.asarray(self._probabilities(rows), np.float64)
-            return Outputs(probabilities.argmax(axis=1), self.classes, probabilities)
+            each = np.asarray(self._probabilities(rows), np.float64)
+            return Outputs(each.argmax(axis=1), self.classes, each)
         predicted = np.asarray(self._predict(rows))
         if not self.signature.classifies:
             return Outputs(numbers(predicted, len(rows)))

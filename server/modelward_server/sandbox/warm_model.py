@@ -129,9 +129,10 @@ class WarmModel:
             ModelFailed: the model raised; or it crashed, was too slow or gave an invalid answer.
         """
         limit = self._limits.seconds if seconds_left is None else min(self._limits.seconds, seconds_left)
+        request = rows.request
         self.is_idle, self._until = False, asyncio.get_running_loop().time() + limit
         try:
-            self._answers.ask(rows.request, _array_bytes(rows.count))
+            self._answers.ask(request, _array_bytes(rows.count))
             result = self._result(await self._answer(), rows.count, field)
         except TimeoutError:
             raise self._broken(_late(limit)) from None
@@ -146,9 +147,9 @@ class WarmModel:
     async def _answer(self) -> Answer:
         async with asyncio.timeout_at(self._until):
             answer = await self._answers.answer()
-        if answer is None:
-            raise ModelProcessError(describe_exit(await self._process.ended()))
-        return answer
+            if answer is None:
+                raise ModelProcessError(describe_exit(await self._process.ended()))
+            return answer
 
     def _result(self, answer: Answer, rows: int, field: str) -> tuple[Run, float]:
         form = self._described(answer.text, rows, field)
