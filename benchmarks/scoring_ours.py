@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -47,3 +48,5 @@ def _fill(target: str, trained: dict[str, Any]) -> None:
             version = client.register(name, model, reference=frame(200))
             client.promote(version, to="staging")
             client.promote(version, to="production", reason="it passed its tests")
+        while any(not client.resolve(name).version.mlflow_version for name in trained):
+            time.sleep(0.2)  # The server's first import of MLflow takes seconds of a core.

@@ -1,4 +1,6 @@
 // A client of a Modelward server in Node: resolve a version, watch changes, answer drills, assign, record, score.
+import { createInterface } from "node:readline";
+
 import grpc from "@grpc/grpc-js";
 
 import { assignmentOf, bucketOf, inNamespace, variantOf } from "./assignment.js";
@@ -106,9 +108,8 @@ async function record(target, model, version, id, prediction, label) {
   console.log(`predictions ${predictions} labels ${labels}`);
 }
 
-/** score MODEL NAME=VALUE...: what the version in production predicts for one row. */
-async function score(target, model, ...values) {
-  const client = connect(target, "ScoringService");
+/** Prints what the version in production predicts for one row, given as NAME=VALUE... */
+async function scoreRow(client, model, values) {
   const columns = values.map((value) => value.split("=")).map(([name, number]) => {
     return { name, doubles: { values: [Number(number)] } };
   });
@@ -117,7 +118,24 @@ async function score(target, model, ...values) {
   console.log([`${version.model}/${version.version}`, ...numbers, ...probabilities].join(" "));
 }
 
-const COMMANDS = { resolve, watch, drill, bucket, namespace, assign, outcome, record, score };
+/** score MODEL NAME=VALUE...: what the version in production predicts for one row. */
+async function score(target, model, ...values) {
+  await scoreRow(connect(target, "ScoringService"), model, values);
+}
+
+/** engine MODEL: scores each tick, a line NAME=VALUE... of the input, and prints changes of the model as they happen. */
+async function engine(target, model) {
+  const client = connect(target, "ScoringService");
+  const ticks = async () => {
+    for await (const tick of createInterface({ input: process.stdin })) {
+      await scoreRow(client, model, tick.trim().split(/\s+/));
+    }
+  };
+  await Promise.race([ticks(), watch(target, model, Infinity)]);
+  process.exit(0);
+}
+
+const COMMANDS = { resolve, watch, drill, bucket, namespace, assign, outcome, record, score, engine };
 const [target, command, ...given] = process.argv.slice(2);
 if (!Object.hasOwn(COMMANDS, command ?? "")) {
   console.error(`usage: node main.js HOST:PORT ${Object.keys(COMMANDS).join("|")} ARGUMENT...`);

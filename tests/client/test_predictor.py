@@ -12,7 +12,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
@@ -103,3 +108,18 @@ def test_a_matrix_with_names_is_predicted_bit_for_bit_as_the_frame(estimator: An
     expected = estimator.predict(LIVE.dropna()[["momentum", "vix"]])
     np.testing.assert_array_equal(model.outputs(rows).predicted, expected)
     assert isinstance(rows, np.ndarray) == (estimator not in NEEDS_FRAMES)
+
+
+@pytest.mark.parametrize("forest", [RandomForestClassifier, ExtraTreesClassifier])
+def test_a_forest_is_asked_once_for_classes_and_probabilities(
+    forest: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = np.array(["down", "flat", "up"])[np.digitize(TARGET, [-0.5, 0.5])]
+    model = forest(4, max_depth=2, random_state=1).fit(FRAME, names)  # Few trees, so that probabilities are equal.
+    expected, probabilities = model.predict(FRAME), model.predict_proba(FRAME)
+    predictor = estimator_predictor(model, None)
+    monkeypatch.setattr(predictor, "_predict", None)
+    outputs = predictor.outputs(predictor.prepare(FRAME))
+    assert outputs.labels().tolist() == expected.tolist()
+    assert outputs.probabilities is not None
+    np.testing.assert_array_equal(outputs.probabilities, probabilities)

@@ -220,11 +220,11 @@ async def test_opentelemetry_that_another_thread_imports_changes_no_call(
 
 
 INTERCEPTORS: dict[str, tuple[Any, str]] = {
-    "errors": (Errors, "around"),
-    "auth": (Auth, "around"),
-    "limits": (ClientLimits, "around"),
-    "validation": (Validation, "around"),
-    "deadlines": (Deadlines, "around"),
+    "errors": (Errors, "run"),
+    "auth": (Auth, "run"),
+    "limits": (ClientLimits, "run"),
+    "validation": (Validation, "run"),
+    "deadlines": (Deadlines, "run"),
     "encoding of errors": (statuses, "encode"),
     "note of an actor": (log_context, "note"),
 }

@@ -27,6 +27,8 @@ FAILURES = {
     told.ALLOCATE: "memory",
     told.NONSENSE: "one number per row|of shape",
     told.HUGE: "predicted infinity or more than",
+    told.FORGE: "answered with",
+    told.FLOOD: "answered with more than",
 }
 
 
@@ -98,6 +100,18 @@ async def test_a_model_is_loaded_although_whoever_wanted_it_has_gone(
     memory = pool.memory_bytes
     await asyncio.to_thread(eventually, lambda: pool.memory_bytes > memory)
     assert len((await scorer.score(name, rows(0))).predictions) == 3
+
+
+async def test_calls_that_come_while_a_model_loads_wait_for_that_process(
+    scorer: AsyncClient, scoring_server: RunningServer
+) -> None:
+    name = await linear(scorer, 2.0)
+    pool = scoring_server.app.scoring
+    assert pool is not None
+    before = pool.processes
+    answers = await asyncio.gather(*(scorer.score(name, rows(0)) for _ in range(8)))
+    assert {one.predictions.tolist()[2] for one in answers} == {answers[0].predictions.tolist()[2]}
+    assert pool.processes <= before + 1
 
 
 async def test_processes_that_are_killed_are_replaced(scorer: AsyncClient, scoring_server: RunningServer) -> None:

@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 
-ANSWER, RAISE, EXIT, HANG, ALLOCATE, NONSENSE, HUGE = range(7)
+ANSWER, RAISE, EXIT, HANG, ALLOCATE, NONSENSE, HUGE, FORGE, FLOOD = range(9)
 """What the first value of the first row means: 0 is to answer with the sum of each row."""
 
 SOURCE = """
@@ -25,6 +25,10 @@ def predict(self, rows):
         return np.zeros(len(rows) + 1)
     if told == 6:
         return np.full(len(rows), 1e300)
+    if told == 7:
+        os.write(0, bytes(32))  # The header of an answer without content, before the true one.
+    if told == 8:
+        os.write(0, bytes([255]) * (16 << 20))
     return rows.sum(axis=1)
 
 made = type("Obedient", (), {"predict": predict})()

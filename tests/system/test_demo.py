@@ -102,6 +102,12 @@ def test_every_promotion_that_it_tells_is_on_record(told: Told, client: Client) 
     assert {version.version for version in archived} >= set(promoted[:-1])
 
 
+def test_it_tells_what_the_version_in_production_scores(told: Told, client: Client) -> None:
+    assert re.findall(r"after 2010-12-31, (\S+) gives a rise a probability of \d+", told.output) == [
+        str(client.resolve(MODEL).version)
+    ]
+
+
 def test_every_job_was_completed_and_its_successor_judged_by_the_policy(client: Client) -> None:
     jobs = list(client.list_jobs(MODEL))
     states = {job.follow_up.state for job in jobs if job.follow_up}

@@ -50,7 +50,8 @@ class Program:
     def started(self, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
         """Run it beside the test; it ends with the block."""
         command = [*self._command, *map(str, arguments)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._env) as running:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=self._env) as running:
             try:
                 yield running
             finally:
@@ -211,18 +212,61 @@ def test_it_records_outcomes_once(
     assert program.run(*outcome) == "predictions 0 labels 0"
 
 
+ROWS = pd.DataFrame({"momentum": [0.0, 1.0, 2.0, 5.0], "volume": [1.0, -1.0, 3.0, 0.0]})
+
+
+def promoted(client: Client, name: str, slope: float) -> None:
+    """Put a model into production that predicts the volume, and the momentum times the slope."""
+    model = LinearRegression().fit(ROWS, slope * ROWS.momentum + ROWS.volume)
+    version = client.register(name, model, reference=ROWS)
+    client.promote(version, to="staging")
+    client.promote(version, to="production", reason="it passed its tests")
+
+
 @pytest.mark.parametrize("program", ["cpp", "node"], indirect=True)
 def test_it_scores_a_row(program: Program, served: ForkedServer, version: ModelVersion, tmp_path: Path) -> None:
-    rows = pd.DataFrame({"momentum": [0.0, 1.0, 2.0, 5.0], "volume": [1.0, -1.0, 3.0, 0.0]})
-    model = LinearRegression().fit(rows, 2 * rows.momentum + rows.volume)
     name = f"scored-{tmp_path.name}"
     with Client(served.target) as client:
-        client.register(name, model, reference=rows)
-        client.promote(f"{name}/1", to="staging")
-        client.promote(f"{name}/1", to="production", reason="it passed its tests")
+        promoted(client, name, 2.0)
     answered, number = program.run(served.target, "score", name, "momentum=1.5", "volume=0.25").split()
     assert answered == f"{name}/1"
     assert float(number) == pytest.approx(3.25)
+
+
+@pytest.mark.parametrize("program", ["node"], indirect=True)
+def test_an_engine_scores_each_tick_and_goes_on_after_a_promotion(
+    program: Program, served: ForkedServer, version: ModelVersion, tmp_path: Path
+) -> None:
+    name = f"traded-{tmp_path.name}"
+    with Client(served.target) as client:
+        promoted(client, name, 2.0)
+        with program.started(served.target, "engine", name) as engine:
+            _until(engine, f"state {name} production 1")
+            _check_ticks(engine, f"{name}/1", 2.0)
+            promoted(client, name, 4.0)
+            _until(engine, f"transition {name}/2 STAGE_PRODUCTION")
+            _check_ticks(engine, f"{name}/2", 4.0)
+            assert engine.stdin is not None
+            engine.stdin.close()
+            assert engine.wait(PATIENCE_SECONDS) == 0
+
+
+def _until(engine: "subprocess.Popen[str]", line: str) -> None:
+    """Read until a change is told."""
+    assert engine.stdout is not None
+    assert any(told == f"{line}\n" for told in engine.stdout)
+
+
+def _check_ticks(engine: "subprocess.Popen[str]", version: str, slope: float) -> None:
+    """Send ticks, and check which version answers each of them, and what."""
+    assert engine.stdin is not None
+    assert engine.stdout is not None
+    for momentum in (0.0, 1.5):
+        engine.stdin.write(f"momentum={momentum} volume=0.25\n")
+        engine.stdin.flush()
+        answered, number = engine.stdout.readline().split()
+        assert answered == version
+        assert float(number) == pytest.approx(slope * momentum + 0.25)
 
 
 def test_it_reads_why_a_model_was_not_found(program: Program, served: ForkedServer) -> None:

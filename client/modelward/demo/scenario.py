@@ -66,6 +66,7 @@ def run_scenario(output: DemoOutput, quant: Client, risk: Client, picture: Path)
             for name, days in progress.track(list(years.quarters()), description="walking"):
                 backtest.process_quarter(name, days)
     _sum_up(output, backtest, years)
+    _score(output, quant, years)
     _show_history(output, quant, backtest)
     _draw(output, backtest, picture)
     _wait_for_mlflow(quant)
@@ -194,6 +195,15 @@ def _sum_up(output: DemoOutput, backtest: Backtest, days: Sample) -> None:
     still_due = list(backtest.quant.list_due(MODEL))
     if still_due:
         output.say(f"{MODEL} is due again at the end: {still_due[0].reasons[0].summary}.")
+
+
+def _score(output: DemoOutput, quant: Client, days: Sample) -> None:
+    found = quant.score(MODEL, days.features.tail(1))
+    assert found.probabilities is not None
+    output.say(
+        f"Engines in other languages let the server score: after {days.last}, {found.version} gives a rise a "
+        f"probability of {percent(found.probabilities[0, 1])}."
+    )
 
 
 def _show_history(output: DemoOutput, quant: Client, backtest: Backtest) -> None:

@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+SCORING_PROCESSES = 2
+"""One for the version in production, and one for its successor."""
 
 
 class ServerFailedError(Exception):
@@ -36,7 +38,7 @@ class DemoServer:
 def running_server(data_dir: Path) -> Iterator[DemoServer]:
     """Run `modelward serve` and its console on free ports for the duration of the block, and yield where they are.
 
-    It uses the default settings and ignores those of other servers in the environment.
+    It scores; otherwise it uses the default settings and ignores those of other servers in the environment.
 
     Args:
         data_dir: the folder of its data; its log is written there as `server.log`.
@@ -47,7 +49,8 @@ def running_server(data_dir: Path) -> Iterator[DemoServer]:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     port, console_port, log = _free_port(), _free_port(), data_dir / "server.log"
     ports = ["--port", str(port), "--console-port", str(console_port)]
-    command = [sys.executable, "-m", "modelward", "serve", *ports, "--data-dir", str(data_dir)]
+    own = ["--data-dir", str(data_dir), "--scoring-processes", str(SCORING_PROCESSES)]
+    command = [sys.executable, "-m", "modelward", "serve", *ports, *own]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_bare_environment())
     try:

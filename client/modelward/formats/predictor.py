@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.formats.frame_conversion import converts_frames
+from modelward.formats.highest_probability import takes_highest_probability
 from modelward.formats.outputs import Outputs, labels, numbers, positions
 from modelward.shared.signature_check import check_columns
 from modelward.signature import ClassLabel, Signature
@@ -112,6 +113,9 @@ class Predictor:
         Raises:
             ValueError: the model does not predict one number or one class for each row.
         """
+        if self._takes_highest:
+            each = np.asarray(self._probabilities(rows), np.float64)
+            return Outputs(each.argmax(axis=1), self.classes, each)
         predicted = np.asarray(self._predict(rows))
         if not self.signature.classifies:
             return Outputs(numbers(predicted, len(rows)))
@@ -204,6 +208,11 @@ class Predictor:
         import pandas as pd
 
         return pd.DataFrame(rows, columns=self._last_chosen, copy=False)
+
+    @cached_property
+    def _takes_highest(self) -> bool:
+        known = takes_highest_probability(self.raw) and labels_of(self.raw.classes_)
+        return bool(known) and known == self.classes  # None are known of a forest that predicts several labels.
 
     @cached_property
     def _converts_frames(self) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from modelward_server.interceptors.base import Behavior, Call, Interceptor, Send
@@ -22,21 +20,14 @@ class Auth(Interceptor):
     def applies_to(self, method: str) -> bool:
         return not method.startswith(HEALTH)
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[CallAuthorization]:
-        call.authorization = CallAuthorization(self._authentication, rule_of(call.method), call.context)
-        await call.authorization.begin()
-        yield call.authorization
-
-    def wrap(self, inner: Behavior) -> Behavior:
-        async def behavior(call: Call) -> Any:
-            async with self.around(call) as authorization:
-                if call.send is None:
-                    return authorization.visible_part(await inner(call))
-                call.send = _visible_only(call.send, authorization)
-                return await inner(call)
-
-        return behavior
+    async def run(self, inner: Behavior, call: Call) -> Any:
+        authorization = CallAuthorization(self._authentication, rule_of(call.method), call.context)
+        call.authorization = authorization
+        await authorization.begin()
+        if call.send is None:
+            return authorization.visible_part(await inner(call))
+        call.send = _visible_only(call.send, authorization)
+        return await inner(call)
 
 
 def _visible_only(send: Send, authorization: CallAuthorization) -> Send:

@@ -1,10 +1,9 @@
-"""Base types of interceptors: a call, and a class that runs code around it."""
+"""Base types of interceptors: a call, and a class that runs it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -59,21 +58,16 @@ class Call:
 
 
 class Interceptor(ABC):
-    """Runs each call inside a context manager."""
+    """Runs each call, with code of its own before and after."""
 
     def applies_to(self, method: str) -> bool:
         """Whether it applies to a method; by default to those of our services."""
         return method.startswith(OUR_METHODS)
 
     @abstractmethod
-    def around(self, call: Call) -> AbstractAsyncContextManager[object]:
-        """Return the context manager in which a call runs."""
+    async def run(self, inner: Behavior, call: Call) -> Any:
+        """Run a call and return its response; `inner` is what runs inside this interceptor."""
 
     def wrap(self, inner: Behavior) -> Behavior:
         """Return a behavior that runs inside this interceptor."""
-
-        async def behavior(call: Call) -> Any:
-            async with self.around(call):
-                return await inner(call)
-
-        return behavior
+        return lambda call: self.run(inner, call)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 import grpc
 from grpc import aio
 
-from modelward_server.interceptors.base import Call, Context, Interceptor
+from modelward_server.interceptors.base import Behavior, Call, Context, Interceptor
 from modelward_server.runtime.best_effort import best_effort
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -23,13 +23,12 @@ class CallObserver(Interceptor):
     def begin(self, call: Call) -> Callable[[str, float], None]:
         """Begin to observe a call, and return the callback that takes its status and duration in seconds at its end."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def run(self, inner: Behavior, call: Call) -> Any:
         end = best_effort(self.begin)(call)
         begun = perf_counter()
         status: Callable[[Context], str] = _cancelled
         try:
-            yield
+            answer = await inner(call)
             status = _status
         except aio.AbortError:
             status = _status
@@ -40,6 +39,7 @@ class CallObserver(Interceptor):
         finally:
             if end is not None:
                 best_effort(end)(status(call.context), perf_counter() - begun)
+        return answer
 
 
 def _status(context: Context) -> str:

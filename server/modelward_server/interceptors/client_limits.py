@@ -6,13 +6,14 @@ the state of each client is one number, and a client over the limit is told how 
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from cachetools import TLRUCache
 
 from modelward.errors import LimitReached
-from modelward_server.interceptors.base import Call, Interceptor
+from modelward_server.interceptors.base import Behavior, Call, Interceptor
 from modelward_server.interceptors.client_id import client_of
 
 BURST_SECONDS = 10.0
@@ -95,17 +96,15 @@ class ClientLimits(Interceptor):
         self._calls = OpenCalls(calls) if calls else None
         self._streams = OpenCalls(streams) if streams else None
 
-    def around(self, call: Call) -> AbstractAsyncContextManager[object]:
-        return nullcontext() if call.method in NEVER_LIMITED else self._limited(call)
-
-    @asynccontextmanager
-    async def _limited(self, call: Call) -> AsyncIterator[None]:
+    async def run(self, inner: Behavior, call: Call) -> Any:
+        if call.method in NEVER_LIMITED:
+            return await inner(call)
         client = client_of(call.context)
         self._take(client)
         kind = (self._streams, "open streams", "client_streams")
         opened, what, setting = kind if call.is_streaming else (self._calls, "calls under way", "client_calls")
         with opened.admit(client, what, setting) if opened else nullcontext():
-            yield
+            return await inner(call)
 
     def _take(self, client: str) -> None:
         wait = 0.0 if self._rate is None else self._rate.take(client)

@@ -1,12 +1,11 @@
 """Deadlines for calls that arrive without one."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
 
 from modelward.errors import DeadlineExceeded
 from modelward.v1.retraining_pb2 import LeaseJobRequest, LeaseJobsRequest
-from modelward_server.interceptors.base import Call, Interceptor
+from modelward_server.interceptors.base import Behavior, Call, Interceptor
 
 
 class Deadlines(Interceptor):
@@ -19,17 +18,16 @@ class Deadlines(Interceptor):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def around(self, call: Call) -> AbstractAsyncContextManager[object]:
+    async def run(self, inner: Behavior, call: Call) -> Any:
         if call.is_streaming or call.context.time_remaining() is not None:
-            return nullcontext()
-        return _deadline(self._seconds + _requested_wait(call.request))
+            return await inner(call)
+        return await _in_time(inner, call, self._seconds + _requested_wait(call.request))
 
 
-@asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
+async def _in_time(inner: Behavior, call: Call, seconds: float) -> Any:
     try:
         async with asyncio.timeout(seconds) as limit:
-            yield
+            return await inner(call)
     except TimeoutError:
         if not limit.expired():
             raise

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Never
+from typing import Any, Never
 from uuid import uuid4
 
 import grpc
 from grpc import aio
 
 from modelward.errors import LimitReached, ModelwardError
-from modelward_server.interceptors.base import Call, Context, Interceptor
+from modelward_server.interceptors.base import Behavior, Call, Context, Interceptor
 from modelward_server.interceptors.status import encode
 from modelward_server.observability import log_context
 from modelward_server.storage.file_errors import explain
@@ -31,10 +29,9 @@ class Errors(Interceptor):
     def applies_to(self, method: str) -> bool:
         return True
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def run(self, inner: Behavior, call: Call) -> Any:
         try:
-            yield
+            return await inner(call)
         except (aio.AbortError, aio.InternalError, GeneratorExit):
             raise  # gRPC's InternalError says that the client has gone, so that nothing can be sent to it.
         # Also BaseException: an extension's panic or SystemExit would leave the call, or the server, without a status.

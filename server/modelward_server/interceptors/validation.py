@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any
 
@@ -13,7 +12,7 @@ from protovalidate import Validator, Violation
 from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField, MessageTooLarge
 from modelward.shared.retry import SEND_SMALLER
 from modelward_server.interceptors.access_log import adopt_request_id
-from modelward_server.interceptors.base import Call, Interceptor
+from modelward_server.interceptors.base import Behavior, Call, Interceptor
 from modelward_server.interceptors.timestamp_validation import invalid_times
 
 MESSAGE_LIMIT = 4 << 20
@@ -57,10 +56,9 @@ class Validation(Interceptor):
     def applies_to(self, method: str) -> bool:
         return True
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def run(self, inner: Behavior, call: Call) -> Any:
         call.request = _messages(call) if call.served.request_streaming else await _message(call)
-        yield
+        return await inner(call)
 
 
 async def _message(call: Call) -> Any:

@@ -13,6 +13,7 @@ from modelward.errors import (
     InvalidField,
     ModelHalted,
     ModelNotFound,
+    ModelwardError,
     NothingResolved,
     VersionNotFound,
 )
@@ -29,6 +30,7 @@ from modelward_server.rpc.idempotency import Context
 from modelward_server.rpc.score_log import SMALL_BYTES, ScoredCall, ScoreLog
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.executors import Executors
+from modelward_server.sandbox.score_request import Rows
 
 NOT_READY = (ArtifactDeleted, FormatNotExecutable, ModelHalted, ModelNotFound, NothingResolved, VersionNotFound)
 """Why a version cannot predict."""
@@ -79,11 +81,14 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         selectors, as_of = [_selector(request.model_version)], _as_of(request)
         chosen = await self._choice.to_score(request.model_name, selectors, as_of)
         [model] = chosen.models
-        columns = await self._columns(request, signature_of(model))
-        call = ScoredCall.begin(request.id, "ModelInfer", columns, chosen, as_of, context)
-        async with log.logging_failure(call, model.version):
-            run, _ = await pool.predict(model, columns, "inputs", context.time_remaining())
+        rows = Rows.of_columns(await self._columns(request, signature_of(model)))
+        call = ScoredCall.begin(request.id, "ModelInfer", rows, chosen, as_of, context)
+        try:
+            run, _ = await pool.predict(model, rows, "inputs", context.time_remaining())
             answer = infer_response(request, model.version, run, chosen.sequence)
+        except ModelwardError as error:
+            await log.failed(call, model.version, error)
+            raise
         answer.parameters["request_id"].string_param = call.request_id
         await log.answered(call, [(model.version, run)])
         return answer

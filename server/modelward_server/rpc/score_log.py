@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +20,7 @@ from modelward_server.rpc.idempotency import Context, actor_of
 from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.runtime.executors import Executors
 from modelward_server.sandbox.sandbox import Run
+from modelward_server.sandbox.score_request import Rows
 from modelward_server.scoring.score_log import answer_digest, compared_with_log
 from modelward_server.scoring.selection import ChosenVersions
 from modelward_server.storage.table_memory import bytes_of
@@ -36,7 +36,7 @@ class ScoredCall:
 
     request_id: str
     method: str
-    columns: Columns
+    rows: Rows
     chosen: ChosenVersions
     as_of: datetime | None
     context: Context
@@ -48,17 +48,13 @@ class ScoredCall:
         cls,
         request_id: str,
         method: str,
-        columns: Columns,
+        rows: Rows,
         chosen: ChosenVersions,
         as_of: datetime | None,
         context: Context,
     ) -> ScoredCall:
         """Note a call whose versions have been chosen; it gets a request id if it has none."""
-        return cls(request_id or str(uuid4()), method, columns, chosen, as_of, context, datetime.now(UTC))
-
-    @property
-    def rows(self) -> int:
-        return len(next(iter(self.columns.values())))
+        return cls(request_id or str(uuid4()), method, rows, chosen, as_of, context, datetime.now(UTC))
 
     def record(self, version: ModelVersion, rows_sha256: str, **answer: Any) -> ScoreRecord:
         """Return what is logged of a version.
@@ -78,7 +74,7 @@ class ScoredCall:
             digest=version.digest,
             stage=version.stage,
             method=self.method,
-            rows=self.rows,
+            rows=self.rows.count,
             rows_sha256=rows_sha256,
             as_of=self.as_of,
             ab_test=exposure.test if exposure else "",
@@ -119,7 +115,7 @@ class ScoreLog:
         if not taken and call.as_of is None:
             return [None] * len(answers)
         runs = [run for _, run in answers]
-        rows, *digests = await self._digests(call.columns, runs)
+        rows, *digests = await self._digests(call.rows, runs)
         records = [
             call.record(version, rows, answer_sha256=digest, libraries=run.libraries)
             for (version, run), digest in zip(answers, digests, strict=True)
@@ -128,23 +124,19 @@ class ScoreLog:
             self._records.log(records)
         return await asyncio.gather(*(self._compared(record) for record in records))
 
-    @asynccontextmanager
-    async def logging_failure(self, call: ScoredCall, version: ModelVersion) -> AsyncIterator[None]:
-        """Log that a version fails for a call, if it does."""
-        try:
-            yield
-        except ModelwardError as error:
-            if self.takes(call.request_id):
-                [rows] = await self._digests(call.columns, [])
-                self._records.log([call.record(version, rows, answer_sha256="", error=error.reason)])
-            raise
+    async def failed(self, call: ScoredCall, version: ModelVersion, error: ModelwardError) -> None:
+        """Log that a version has failed for a call."""
+        if self.takes(call.request_id):
+            [rows] = await self._digests(call.rows, [])
+            self._records.log([call.record(version, rows, answer_sha256="", error=error.reason)])
 
     async def _compared(self, now: ScoreRecord) -> LoggedAnswer | None:
         if (at := now.as_of) is None:
             return None
         return await self._unit_of_work.read(lambda session: compared_with_log(session, now, at))
 
-    async def _digests(self, columns: Columns, runs: Sequence[Run]) -> list[str]:
+    async def _digests(self, scored: Rows, runs: Sequence[Run]) -> list[str]:
+        columns = scored.columns
         if bytes_of(columns) <= SMALL_BYTES:
             return _digests(columns, runs)
         return await self._executors.compute.run(_digests, columns, runs)

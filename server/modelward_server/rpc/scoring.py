@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import numpy as np
 import pyarrow as pa
 
 from modelward.data import Columns
-from modelward.errors import FieldViolation, InvalidField, NotServed
+from modelward.errors import FieldViolation, InvalidField, ModelwardError, NotServed
 from modelward.lifecycle import VersionRef
 from modelward.shared.convert.scoring import logged_to_proto, score_record_to_proto
 from modelward.v1 import scoring_pb2 as pb
@@ -25,6 +24,7 @@ from modelward_server.rpc.scoring_answers import scores_to_proto
 from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.sandbox.sandbox import Run
+from modelward_server.sandbox.score_request import Rows
 from modelward_server.sandbox.warm_model import LoadedModel
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
@@ -58,10 +58,8 @@ class ScoringServicer(ScoringServiceServicer):
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         scoring = self._offered()
         chosen = await scoring.choice.choose(request.model, request.options)
-        columns = await self._columns(request)
-        call = ScoredCall.begin(
-            request.request_id, "Score", columns, chosen, optional_time(request.options, "as_of"), context
-        )
+        rows, as_of = await self._rows(request), optional_time(request.options, "as_of")
+        call = ScoredCall.begin(request.request_id, "Score", rows, chosen, as_of, context)
         scores = await _scores(scoring, _Table(call, request.ids, request.options))
         return pb.ScoreResponse(scores=scores, sequence=chosen.sequence, request_id=call.request_id)
 
@@ -79,8 +77,8 @@ class ScoringServicer(ScoringServiceServicer):
                 raise InvalidField(FieldViolation("start", "is sent twice; begin another stream for other versions"))
             if not options.HasField("as_of"):
                 await scoring.choice.check_not_halted(start.start.model)
-            columns, as_of = await self._decoded(part.arrow_ipc), optional_time(options, "as_of")
-            call = ScoredCall.begin(part.request_id, "ScoreStream", columns, chosen, as_of, context)
+            rows, as_of = await self._decoded(part.arrow_ipc), optional_time(options, "as_of")
+            call = ScoredCall.begin(part.request_id, "ScoreStream", rows, chosen, as_of, context)
             scores = await _scores(scoring, _Table(call, part.ids, options))
             yield pb.ScoreStreamResponse(scores=scores, sequence=chosen.sequence, request_id=call.request_id)
 
@@ -105,32 +103,31 @@ class ScoringServicer(ScoringServiceServicer):
             raise NotServed(f"this server does not score; {fix}", method="Score")
         return self._scoring
 
-    async def _columns(self, request: pb.ScoreRequest) -> Columns:
+    async def _rows(self, request: pb.ScoreRequest) -> Rows:
         form = request.WhichOneof("rows")
         if form == "matrix":
             return _from_matrix(request.matrix)
         if form == "arrow_ipc":
             return await self._decoded(request.arrow_ipc)
-        return typed_columns(request.columns, "columns")
+        return Rows.of_columns(typed_columns(request.columns, "columns"))
 
-    async def _decoded(self, stream: bytes) -> Columns:
+    async def _decoded(self, stream: bytes) -> Rows:
         if len(stream) <= SMALL_BYTES:
             return _from_arrow(stream)
         return await self._executors.compute.run(_from_arrow, stream)
 
 
-def _from_matrix(matrix: pb.DoubleMatrix) -> Columns:
-    names = matrix.names
-    if len(matrix.values) % (8 * len(names)):
-        fix = f"has {len(matrix.values)} bytes; send 8 for each of {len(names)} values in each row"
+def _from_matrix(matrix: pb.DoubleMatrix) -> Rows:
+    names, values = tuple(matrix.names), matrix.values
+    if len(values) % (8 * len(names)):
+        fix = f"has {len(values)} bytes; send 8 for each of {len(names)} values in each row"
         raise InvalidField(FieldViolation("matrix.values", fix))
-    values = np.frombuffer(matrix.values, "<f8").reshape(-1, len(names))
-    return {name: values[:, i] for i, name in enumerate(names)}
+    return Rows.of_matrix(names, values)
 
 
-def _from_arrow(stream: bytes) -> Columns:
+def _from_arrow(stream: bytes) -> Rows:
     batches = read_arrow(pa.BufferReader(stream), "arrow_ipc")
-    return join_batches((arrow_columns(batch, "arrow_ipc") for batch in batches), "arrow_ipc")
+    return Rows.of_columns(join_batches((arrow_columns(batch, "arrow_ipc") for batch in batches), "arrow_ipc"))
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ class _Table:
 async def _scores(scoring: Scoring, table: _Table) -> Sequence[pb.VersionScores]:
     """Let each version predict the rows, at the same time."""
     call, chosen = table.call, table.call.chosen
-    check_observable(chosen, table.options, table.ids, call.rows)
+    check_observable(chosen, table.options, table.ids, call.rows.count)
     first, *others = (_score(scoring, model, table) for model in chosen.models)
     answers = await asyncio.gather(first, *others) if others else [await first]  # One needs no task of its own.
     runs = [(model.version, run) for model, (_, run) in zip(chosen.models, answers, strict=True)]
@@ -159,27 +156,31 @@ async def _scores(scoring: Scoring, table: _Table) -> Sequence[pb.VersionScores]
 
 
 async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[pb.VersionScores, Run]:
-    async with scoring.log.logging_failure(table.call, model.version):
+    try:
         run, failed, seconds = await _predict(scoring.pool, model, table)
+    except ModelwardError as error:
+        await scoring.log.failed(table.call, model.version, error)
+        raise
     options = table.options
     if options.observe:
         check_numeric(run)
     answer = scores_to_proto(model.version, run, failed, seconds, options.top_k)
     if options.observe:
         at = datetime.now(UTC)
-        scoring.records.observe(ScoredRows(model.version.ref, table.call.columns, table.ids, run, at))
+        scoring.records.observe(ScoredRows(model.version.ref, table.call.rows.columns, table.ids, run, at))
     return answer, run
 
 
 async def _predict(pool: ModelPool, model: LoadedModel, table: _Table) -> tuple[Run, Mapping[int, str], float]:
     """Return the predictions, why which rows failed, and the seconds that the model took."""
-
-    async def predict(rows: Columns) -> tuple[Run, float]:
-        return await pool.predict(model, rows, "rows", table.call.context.time_remaining())
-
+    rows, context = table.call.rows, table.call.context
     if not table.options.row_errors:
-        run, seconds = await predict(table.call.columns)
+        run, seconds = await pool.predict(model, rows, "rows", context.time_remaining())
         return run, {}, seconds
+
+    async def predict(part: Columns) -> tuple[Run, float]:
+        return await pool.predict(model, Rows.of_columns(part), "rows", context.time_remaining())
+
     failures = RowFailures(predict)
-    run, failed = await failures.run(table.call.columns)
+    run, failed = await failures.run(rows.columns)
     return run, failed, failures.seconds

@@ -46,7 +46,7 @@ async def read_object(reader: asyncio.StreamReader) -> dict[str, Any] | None:
     """Read a line with a JSON object; None at the end of the output.
 
     Raises:
-        ModelProcessError: it is not a JSON object, is too long or too deep, or holds a number that is not JSON.
+        ModelProcessError: it is too long; or see `object_of`.
     """
     try:
         line = await reader.readline()
@@ -54,10 +54,17 @@ async def read_object(reader: asyncio.StreamReader) -> dict[str, Any] | None:
         raise ModelProcessError(f"answered with a line of more than {MAX_LINE_BYTES >> 20} MiB") from None
     except OSError:
         return None
-    if not line.endswith(b"\n"):
-        return None
+    return object_of(line) if line.endswith(b"\n") else None
+
+
+def object_of(text: bytes) -> dict[str, Any]:
+    """Return the JSON object that a text is.
+
+    Raises:
+        ModelProcessError: it is not a JSON object, is too deep, or holds a number that is not JSON.
+    """
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -166,18 +166,40 @@ async def _work(version: ModelVersion, folder: Path, rows: int, limits: Limits) 
 
 async def _read_answer(process: ModelProcess, version: ModelVersion, rows: int) -> Run:
     answer = await process.answer()
-    run = await read_predictions(process, answer, version, rows, "data")
+    run = await _read_predictions(process, answer, version, rows)
     return replace(run, latency=_latency(answer, rows), prefix=prefix_check(answer.get("prefix"), rows))
 
 
-async def read_predictions(
-    process: ModelProcess, answer: Mapping[str, Any], version: ModelVersion, rows: int, field: str
-) -> Run:
-    """Read the arrays of an answer, and check them.
+@dataclass(frozen=True)
+class Described:
+    """What an answer says of its arrays, which was checked."""
+
+    kind: ModelKind
+    classes: tuple[Any, ...]
+    has_probabilities: bool
+    no_probabilities: str
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """The type of the predictions."""
+        return np.int64 if self.kind is ModelKind.CLASSIFICATION else np.float64
+
+    def run(self, predicted: NDArray[Any], probabilities: NDArray[np.float64] | None) -> Run:
+        """Return the predictions, of shape (rows,), and the probabilities, of shape (rows, classes), once checked.
+
+        Raises:
+            ModelProcessError: they are invalid.
+        """
+        checked = _checked_predictions(predicted, self.kind, len(self.classes))
+        sure = None if probabilities is None else _checked_probabilities(probabilities)
+        return Run(self.kind, self.classes, checked, sure, None, self.no_probabilities)
+
+
+def described(answer: Mapping[str, Any], version: ModelVersion, rows: int, field: str) -> Described:
+    """Check what an answer says of its arrays.
 
     Args:
-        process: the process.
-        answer: what it answered before the arrays.
+        answer: what a process answered before the arrays.
         version: the version that runs in it.
         rows: the number of rows that it was asked about.
         field: the field of the request that holds the rows, for errors.
@@ -191,17 +213,21 @@ async def read_predictions(
     kind = next((kind for kind in KINDS if kind == answer.get("kind")), None)
     if kind is None:
         raise ModelProcessError(failure_text(answer.get("failure")))
-    known = classes(answer.get("classes"))
+    known, why = classes(answer.get("classes")), answer.get("no_probabilities")
     shapes = answer["shapes"] if isinstance(answer.get("shapes"), dict) else {}
     check_shape(shapes, "predicted", (rows,))
-    dtype = np.int64 if kind is ModelKind.CLASSIFICATION else np.float64
-    predicted = _checked_predictions(await read_array(process.reader, dtype, (rows,)), kind, len(known))
-    probabilities = None
     if "probabilities" in shapes:
         check_shape(shapes, "probabilities", (rows, len(known)))
-        probabilities = _checked_probabilities(await read_array(process.reader, np.float64, (rows, len(known))))
-    why = answer.get("no_probabilities")
-    return Run(kind, known, predicted, probabilities, None, failure_text(why) if why else "")
+    return Described(kind, known, "probabilities" in shapes, failure_text(why) if why else "")
+
+
+async def _read_predictions(process: ModelProcess, answer: Mapping[str, Any], version: ModelVersion, rows: int) -> Run:
+    """Read the arrays of an answer, and check them."""
+    form = described(answer, version, rows, "data")
+    predicted = await read_array(process.reader, form.dtype, (rows,))
+    shape = rows, len(form.classes)
+    probabilities = await read_array(process.reader, np.float64, shape) if form.has_probabilities else None
+    return form.run(predicted, probabilities)
 
 
 def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -> NDArray[Any]:

@@ -1,9 +1,9 @@
 """The process in which one model is kept loaded; forked by the fork server, and confined before this module runs.
 
 It loads the model as `model_process` does, predicts the rows of its reference to warm up, and reports that it is ready.
-Then it answers each request with a line of JSON and the bytes of the arrays whose shapes are in it. A request is
-`HEADER`, the names of its columns as JSON, and its rows: a matrix of float64, row after row, or without names an Arrow
-stream. It ends when its standard input closes.
+That is a line of JSON. Then it answers each request as `score_answer` describes it. A request is `HEADER`, the names of
+its columns as JSON, and its rows: a matrix of float64, row after row, or without names an Arrow stream. It ends when
+its standard input closes.
 """
 
 import gc
@@ -27,6 +27,7 @@ from modelward.formats import formats
 from modelward.formats.outputs import Outputs
 from modelward.formats.predictor import Predictor
 from modelward_server.sandbox.model_process import WrongDataError, failure_of, load_model, load_table
+from modelward_server.sandbox.score_answer import HEADER as ANSWER
 from modelward_server.sandbox.score_request import HEADER
 
 NAMELESS = "X does not have valid feature names"
@@ -90,23 +91,21 @@ def _answer(model: Predictor, names: bytes, content: bytes, answers: BinaryIO, m
         rows = _rows(model, names, content)
         begin = perf_counter()
         outputs = model.outputs(rows)
-        seconds = perf_counter() - begin
-        arrays = _arrays(outputs)
+        seconds = max(perf_counter() - begin, 1e-9)
+        text, arrays = _text(outputs), b"".join(_arrays(outputs))
     except BaseException as error:
-        _write(answers, failure_of(error, memory_mb))
-        return
-    shapes = {name: list(array.shape) for name, array in arrays.items()}
-    kind = ModelKind.REGRESSION if outputs.classes is None else ModelKind.CLASSIFICATION
-    known = {"kind": kind, "classes": outputs.classes or [], "no_probabilities": outputs.no_probabilities}
-    used = {"seconds": max(seconds, 1e-9), "memory_bytes": max(_peak_bytes() - before, 1)}
-    _write(answers, {**known, **used, "shapes": shapes}, *arrays.values())
+        seconds, text, arrays = 0.0, json.dumps(failure_of(error, memory_mb)).encode(), b""
+    answers.write(ANSWER.pack(len(text), len(arrays), max(_peak_bytes() - before, 1), seconds))
+    answers.write(text)
+    answers.write(arrays)
+    answers.flush()
 
 
 def _rows(model: Predictor, names: bytes, content: bytes) -> Any:
     try:
         if names:
             columns = _names(names)
-            return model.from_matrix(np.frombuffer(content).reshape(-1, len(columns)), columns)
+            return model.from_matrix(np.frombuffer(content, "<f8").reshape(-1, len(columns)), columns)
         with pa.ipc.open_stream(content) as reader:
             return model.prepare(reader.read_all())
     except InvalidField as error:
@@ -120,15 +119,23 @@ def _names(encoded: bytes) -> list[str]:
     return names
 
 
-def _arrays(outputs: Outputs) -> dict[str, np.ndarray[Any, Any]]:
-    arrays = {"predicted": outputs.predicted}
-    return arrays if outputs.probabilities is None else {**arrays, "probabilities": outputs.probabilities}
+def _text(outputs: Outputs) -> bytes:
+    """Return what the arrays are."""
+    kind = ModelKind.REGRESSION if outputs.classes is None else ModelKind.CLASSIFICATION
+    given = {"predicted": outputs.predicted, "probabilities": outputs.probabilities}
+    shapes = {name: array.shape for name, array in given.items() if array is not None}
+    known = {"kind": kind, "classes": outputs.classes or [], "no_probabilities": outputs.no_probabilities}
+    return json.dumps({**known, "shapes": shapes}).encode()
 
 
-def _write(answers: BinaryIO, answer: Mapping[str, object], *arrays: np.ndarray[Any, Any]) -> None:
+def _arrays(outputs: Outputs) -> Iterator[bytes]:
+    yield outputs.predicted.tobytes()
+    if outputs.probabilities is not None:
+        yield outputs.probabilities.tobytes()
+
+
+def _write(answers: BinaryIO, answer: Mapping[str, object]) -> None:
     answers.write(json.dumps(answer).encode() + b"\n")
-    for array in arrays:
-        answers.write(np.ascontiguousarray(array).data)
     answers.flush()
 
 

@@ -2,19 +2,31 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
-from modelward.data import Columns
+import numpy as np
+
 from modelward.errors import InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
-from modelward_server.sandbox.answers import ModelProcessError, failure_text, libraries, numbers, seconds
-from modelward_server.sandbox.sandbox import Limits, Run, read_predictions, write_job
+from modelward_server.sandbox.answers import (
+    MAX_ARRAY_BYTES,
+    MAX_CLASSES,
+    ModelProcessError,
+    describe_exit,
+    failure_text,
+    libraries,
+    numbers,
+    object_of,
+    seconds,
+)
+from modelward_server.sandbox.sandbox import Described, Limits, Run, described, write_job
 from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
-from modelward_server.sandbox.score_request import encoded
+from modelward_server.sandbox.score_answer import Answer, Answers
+from modelward_server.sandbox.score_request import Rows
 from modelward_server.sandbox.scratch import job_folder
 
 LIFETIME_SECONDS = 10_000_000.0
@@ -59,8 +71,14 @@ class WarmModel:
         self._stack = stack
         self.memory_bytes = 0
         """The memory that it needs in addition to what it shares with other processes, as it says itself."""
+        self.is_idle = True
+        """Whether it has answered all that it was asked."""
+        self.is_broken = False
+        """Whether it is of no use any more, but has not been ended."""
         self.has_ended = False
         self._libraries: tuple[str, ...] = ()
+        self._until = 0.0
+        self._last: tuple[bytes, int, Described] | None = None
 
     @classmethod
     async def start(cls, model: LoadedModel, file: Path, limits: Limits) -> "WarmModel":
@@ -81,19 +99,25 @@ class WarmModel:
             return warm
 
     async def _begin(self) -> None:
-        async with self._ending_on_failure():
-            answer = await self._process.answer()
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                answer = await self._process.answer()
             if "wrong_data" in answer or answer.get("ready") is not True:
                 raise ModelProcessError(failure_text(answer.get("wrong_data") or answer.get("failure")))
             [memory] = numbers(answer.get("memory_bytes"), "memory_bytes")
             self.memory_bytes = int(memory)
             self._libraries = libraries(answer.get("libraries"))
+        except TimeoutError:
+            raise self._failed(_late(self._limits.seconds)) from None
+        except ModelProcessError as error:
+            raise self._failed(str(error)) from None
+        self._answers = Answers(cast(asyncio.Transport, self._process.writer.transport))
 
-    async def predict(self, columns: Columns, field: str, seconds_left: float | None) -> tuple[Run, float]:
-        """Predict rows; no other call may be running.
+    async def predict(self, rows: Rows, field: str, seconds_left: float | None) -> tuple[Run, float]:
+        """Predict rows. If it is cancelled or the process fails, `settle` must follow before anything else.
 
         Args:
-            columns: the rows.
+            rows: the rows.
             field: the field of the request that holds them, for errors.
             seconds_left: the time that the call has; None for any.
 
@@ -102,36 +126,66 @@ class WarmModel:
 
         Raises:
             InvalidField: a column is missing.
-            ModelFailed: the model raised; or it crashed, was too slow or gave an invalid answer, and has ended.
+            ModelFailed: the model raised; or it crashed, was too slow or gave an invalid answer.
         """
-        rows = len(next(iter(columns.values())))
-        request = encoded(columns)
-        async with self._ending_on_failure(seconds_left):
-            self._process.writer.write(request)
-            await self._process.writer.drain()
-            answer = await self._process.answer()
-            if "failure" in answer:  # The model raised, and can go on.
-                raise self.failed(failure_text(answer["failure"]))
-            run = await read_predictions(self._process, answer, self.version, rows, field)
-            self.memory_bytes = int(numbers(answer.get("memory_bytes"), "memory_bytes")[0])
-            return replace(run, libraries=self._libraries), seconds(answer.get("seconds"), "seconds")[0]
-
-    @asynccontextmanager
-    async def _ending_on_failure(self, seconds_left: float | None = None) -> AsyncIterator[None]:
-        """End the process unless it has answered: what it says later must not answer another call."""
         limit = self._limits.seconds if seconds_left is None else min(self._limits.seconds, seconds_left)
+        request = rows.request
+        self.is_idle, self._until = False, asyncio.get_running_loop().time() + limit
         try:
-            async with asyncio.timeout(limit):
-                yield
+            self._answers.ask(request, _array_bytes(rows.count))
+            result = self._result(await self._answer(), rows.count, field)
+        except TimeoutError:
+            raise self._broken(_late(limit)) from None
+        except ModelProcessError as error:
+            raise self._broken(str(error)) from None
         except (ModelFailed, InvalidField):
+            self.is_idle = True  # It has answered, and can go on.
             raise
-        except (TimeoutError, ModelProcessError, OSError) as error:
-            await self.end()
-            late = f"was stopped after {limit:.3g} s, the time that it had"
-            raise self.failed(str(error) if isinstance(error, ModelProcessError) else late) from None
-        except BaseException:
-            await self.end()
-            raise
+        self.is_idle = True
+        return result
+
+    async def _answer(self) -> Answer:
+        async with asyncio.timeout_at(self._until):
+            answer = await self._answers.answer()
+            if answer is None:
+                raise ModelProcessError(describe_exit(await self._process.ended()))
+            return answer
+
+    def _result(self, answer: Answer, rows: int, field: str) -> tuple[Run, float]:
+        form = self._described(answer.text, rows, field)
+        shape = rows, len(form.classes) if form.has_probabilities else 0
+        if answer.arrays.nbytes != 8 * rows * (1 + shape[1]):
+            raise ModelProcessError("answered with more or fewer numbers than it declared")
+        predicted = np.frombuffer(answer.arrays[: 8 * rows], form.dtype)
+        sure = np.frombuffer(answer.arrays[8 * rows :]).reshape(shape) if form.has_probabilities else None
+        run = form.run(predicted, sure)
+        self.memory_bytes = int(numbers(answer.memory_bytes, "memory_bytes")[0])
+        return replace(run, libraries=self._libraries), seconds(answer.seconds, "seconds")[0]
+
+    def _described(self, text: bytes, rows: int, field: str) -> Described:
+        """Return what an answer says of its arrays, which is mostly what the one before has said of as many rows."""
+        if self._last and self._last[:2] == (text, rows):
+            return self._last[2]
+        answer = object_of(text)
+        if "failure" in answer:
+            raise self._failed(failure_text(answer["failure"]))
+        form = described(answer, self.version, rows, field)
+        self._last = text, rows, form
+        return form
+
+    def _broken(self, why: str) -> ModelFailed:
+        """Return the error of a call whose process cannot go on."""
+        self.is_broken = True
+        return self._failed(why)
+
+    async def settle(self) -> None:
+        """Let the process finish what it was asked, or end it if it does not in its time or is broken."""
+        with suppress(TimeoutError, ModelProcessError):
+            if not self.is_broken:
+                await self._answer()
+                self.is_idle = True
+                return
+        await self.end()
 
     async def end(self) -> None:
         """End the process and remove its files."""
@@ -143,6 +197,15 @@ class WarmModel:
         """The version that it was started for."""
         return self._model.version
 
-    def failed(self, why: str) -> ModelFailed:
+    def _failed(self, why: str) -> ModelFailed:
         """Return the error of a call."""
         return ModelFailed(f"{self.version} {why}", model=self.version.model, version=self.version.version)
+
+
+def _late(limit: float) -> str:
+    return f"was stopped after {limit:.3g} s, the time that it had"
+
+
+def _array_bytes(rows: int) -> int:
+    """Return the maximum size of the arrays of an answer: predictions, and probabilities of all classes."""
+    return min(8 * rows * (1 + MAX_CLASSES), MAX_ARRAY_BYTES)

@@ -7,12 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TypeVar
 
-from modelward.data import Columns
 from modelward.errors import LimitReached, ModelwardError
 from modelward.lifecycle import ModelVersion
 from modelward_server.sandbox.sandbox import Limits, Run
+from modelward_server.sandbox.score_request import Rows
 from modelward_server.sandbox.warm_model import LoadedModel, ModelKey, WarmModel
 from modelward_server.scoring.part_times import PartTimes
 
@@ -27,8 +26,6 @@ PINNED_SECONDS = 600.0
 WEIGHT = 0.2
 """The weight of the newest call in the mean time of a call."""
 
-Value = TypeVar("Value")
-
 
 class _Slot:
     """One loaded model: its processes, and the calls that wait for one of them."""
@@ -39,6 +36,8 @@ class _Slot:
         self.idle: list[WarmModel] = []
         self.processes = 0
         """Those that are idle, at work, or being started."""
+        self.is_loading = False
+        """Whether one is being started."""
         self.waiting = deque[asyncio.Future[WarmModel]]()
         """Calls that wait for a process, those that came first in front."""
         self.mean_seconds = 0.0
@@ -47,8 +46,8 @@ class _Slot:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether another process would answer calls that wait."""
-        return len(self.waiting) >= self.processes and self.processes < MAX_PER_MODEL
+        """Whether another process would answer calls that wait; one that is being started must answer first."""
+        return not self.is_loading and self.processes <= len(self.waiting) and self.processes < MAX_PER_MODEL
 
     def expected_seconds(self) -> float:
         """Return how long a call would take that comes now."""
@@ -110,19 +109,17 @@ class ModelPool:
         self._in_production: dict[str, ModelKey] = {}
         self._memory: dict[WarmModel, int] = {}
         self._room = asyncio.Lock()
-        self._work: set[asyncio.Task[object]] = set()
+        self._work: set[asyncio.Task[None]] = set()
         self.times = PartTimes()
 
-    async def predict(
-        self, model: LoadedModel, columns: Columns, field: str, seconds: float | None
-    ) -> tuple[Run, float]:
+    async def predict(self, model: LoadedModel, rows: Rows, field: str, seconds: float | None) -> tuple[Run, float]:
         """Let a model predict rows; it is loaded first if it is not.
 
         The process finishes what it has begun when the caller goes away.
 
         Args:
             model: the model.
-            columns: the rows.
+            rows: the rows.
             field: the field of the request that holds them, for errors.
             seconds: the time that the call has; None for any.
 
@@ -133,9 +130,14 @@ class ModelPool:
         begin = time.monotonic()
         slot = self._slot(model)
         _check_waiting(slot, seconds)
-        process = await self._next_process(slot)
-        queued = time.monotonic() - begin
-        return await self._to_its_end(self._predict(slot, process, columns, field, seconds, queued))
+        process = slot.idle.pop() if slot.idle else await self._next_process(slot)
+        asked = time.monotonic()
+        try:
+            run, of_model = await process.predict(rows, field, seconds)
+            self.times.predicted(asked - begin, time.monotonic() - asked, of_model)
+            return run, of_model
+        finally:
+            self._give_back(slot, process, asked)
 
     async def load(self, model: LoadedModel) -> None:
         """Load a model, so that its next call need not wait.
@@ -146,7 +148,7 @@ class ModelPool:
         """
         slot = self._slot(model)
         if not slot.processes:
-            self._free(slot, await self._next_process(slot))
+            slot.give(await self._next_process(slot))
 
     def pin(self, model: str, loaded: LoadedModel) -> None:
         """Note which version of a model is in production: it is ended only for others that are."""
@@ -181,9 +183,7 @@ class ModelPool:
         return slot
 
     async def _next_process(self, slot: _Slot) -> WarmModel:
-        """Return an idle process of a model, or wait for one; another is started where there is room."""
-        if slot.idle:
-            return slot.idle.pop()
+        """Wait for a process of a model; another is started where there is room."""
         if not slot.processes or (slot.is_crowded and self.processes < self._max_processes):
             self._begin(slot)
         return await slot.wait()
@@ -191,6 +191,7 @@ class ModelPool:
     def _begin(self, slot: _Slot) -> None:
         """Start a process for whoever waits, also when the call that caused it goes away."""
         slot.processes += 1
+        slot.is_loading = True
         self._in_background(self._start(slot))
 
     async def _start(self, slot: _Slot) -> None:
@@ -202,13 +203,14 @@ class ModelPool:
             self._memory[process] = process.memory_bytes
             await self._fit(slot, process)
         except BaseException as error:
-            slot.processes -= 1
+            slot.processes, slot.is_loading = slot.processes - 1, False
             if not slot.processes:
                 slot.fail(error)
                 self._slots.pop(slot.key, None)
             if not isinstance(error, ModelwardError):
                 raise
         else:
+            slot.is_loading = False
             slot.give(process)
 
     async def _fit(self, slot: _Slot, process: WarmModel) -> None:
@@ -251,21 +253,19 @@ class ModelPool:
         message = f"there is no room to load {version}: {used} are in use; {fix}"
         return LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_memory")
 
-    async def _predict(
-        self, slot: _Slot, process: WarmModel, columns: Columns, field: str, seconds: float | None, queued: float
-    ) -> tuple[Run, float]:
-        begin = time.monotonic()
-        try:
-            run, of_model = await process.predict(columns, field, seconds)
-            self.times.predicted(queued, time.monotonic() - begin, of_model)
-            return run, of_model
-        finally:
-            taken = time.monotonic() - begin
-            slot.mean_seconds += WEIGHT * (taken - slot.mean_seconds)
-            self._free(slot, process)
+    def _give_back(self, slot: _Slot, process: WarmModel, asked: float) -> None:
+        """Let the next call have a process; one that has not answered settles first."""
+        if process.is_idle:
+            self._answered(slot, process, asked)
+        else:
+            self._in_background(self._settle(slot, process, asked))
 
-    def _free(self, slot: _Slot, process: WarmModel) -> None:
-        """Give a process back for the next call; one that has ended leaves its place."""
+    async def _settle(self, slot: _Slot, process: WarmModel, asked: float) -> None:
+        await process.settle()
+        self._answered(slot, process, asked)
+
+    def _answered(self, slot: _Slot, process: WarmModel, asked: float) -> None:
+        slot.mean_seconds += WEIGHT * (time.monotonic() - asked - slot.mean_seconds)
         if process.has_ended:
             slot.processes -= 1
             self._memory.pop(process, None)
@@ -284,15 +284,11 @@ class ModelPool:
         self._memory.pop(process, None)
         await process.end()
 
-    async def _to_its_end(self, work: Coroutine[object, object, Value]) -> Value:
-        return await asyncio.shield(self._in_background(work))
-
-    def _in_background(self, work: Coroutine[object, object, Value]) -> "asyncio.Task[Value]":
+    def _in_background(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # It may have no awaiter left.
-        return task
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # Nothing awaits it.
 
 
 def _check_waiting(slot: _Slot, seconds: float | None) -> None:
