@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -190,7 +191,7 @@ def test_clients_of_the_last_release_skip_drills(server: RunningServer, sdk: Cli
     for file in FileDescriptorSet.FromString(RELEASED.read_bytes()).file:
         pool.Add(file)
     response, request = (
-        GetMessageClass(pool.FindMessageTypeByName(f"modelward.v1.WatchModels{kind}"))
+        cast(Any, GetMessageClass(pool.FindMessageTypeByName(f"modelward.v1.WatchModels{kind}")))
         for kind in ("Response", "Request")
     )
     with grpc.insecure_channel(server.target) as channel:
