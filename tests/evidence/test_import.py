@@ -213,7 +213,7 @@ def test_repeated_imports_adopt_once(here: Here, there: There, name: str) -> Non
     request_id = str(uuid4())
     once = here.quant.import_evidence(there.pack, as_model=name, request_id=request_id)
     assert here.quant.import_evidence(there.pack, as_model=name, request_id=request_id) == once
-    with pytest.raises(errors.VersionExists, match=f"spx/2 of the pack is {name}/1 here") as caught:
+    with pytest.raises(errors.VersionExists, match=f"has spx/2 of the pack already, as {name}/1") as caught:
         here.quant.import_evidence(there.pack, as_model=name)
     assert caught.value.metadata == {"model": name, "version": "1"}
     again = there.mw.export_evidence("spx/2", here.folder / "again.zip")  # Another pack of the same version.
@@ -222,7 +222,7 @@ def test_repeated_imports_adopt_once(here: Here, there: There, name: str) -> Non
     own = here.quant.register(f"{name}-own", there.folder / "model")
     (here.keys / "own.pem").write_bytes(here.key.with_suffix(".pub").read_bytes())
     pack = here.quant.export_evidence(own, here.folder / "own.zip")
-    with pytest.raises(errors.VersionExists, match=f"{own} of the pack is {own} here"):
+    with pytest.raises(errors.VersionExists, match=f"has {own} of the pack already, as {own}"):
         here.quant.import_evidence(pack)
 
 

@@ -64,7 +64,8 @@ def _check_new(session: Session, model: str, origin: Origin, known: dict[int, Or
     same = (number for number, one in known.items() if one.registration_hash == origin.registration_hash)
     if number := number or next(same, 0):
         ref = VersionRef(model, number)
-        raise VersionExists(f"{origin.ref} of the pack is {ref} here", model=model, version=number)
+        message = f"{model!r} has {origin.ref} of the pack already, as {ref}"
+        raise VersionExists(message, model=model, version=number)
 
 
 def _own(session: Session, model: str, origin: Origin) -> int:
