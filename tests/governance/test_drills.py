@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -190,10 +190,8 @@ def test_clients_of_the_last_release_skip_drills(server: RunningServer, sdk: Cli
     pool = DescriptorPool()
     for file in FileDescriptorSet.FromString(RELEASED.read_bytes()).file:
         pool.Add(file)
-    response, request = (
-        cast(Any, GetMessageClass(pool.FindMessageTypeByName(f"modelward.v1.WatchModels{kind}")))
-        for kind in ("Response", "Request")
-    )
+    response: Any = GetMessageClass(pool.FindMessageTypeByName("modelward.v1.WatchModelsResponse"))
+    request: Any = GetMessageClass(pool.FindMessageTypeByName("modelward.v1.WatchModelsRequest"))
     with grpc.insecure_channel(server.target) as channel:
         watch = channel.unary_stream(
             "/modelward.v1.LifecycleService/WatchModels",
