@@ -11,6 +11,7 @@ there, so that the mirror of the versions takes little memory meanwhile.
 import argparse
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filled import _port
 from memory import _forget_peak, _peak
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +40,10 @@ def main() -> None:
     parser.add_argument("--versions", type=int, nargs="+", default=[100, 1000], help="ascending numbers of versions")
     numbers = parser.parse_args().versions
     with tempfile.TemporaryDirectory() as name, _served(Path(name)) as (target, pid):
-        rows = list(_measured(target, pid, Path(name), numbers))
+        rows = []
+        for row in _measured(target, pid, Path(name), numbers):
+            print(f"{row[0]} versions: server grew by {row[4]:.1f} MiB, load {os.getloadavg()[0]:.1f}", flush=True)
+            rows.append(row)
     table = Table("versions", "files", "pack MB", "seconds", "server grew by MiB", "client grew by MiB")
     for row in rows:
         table.add_row(str(row[0]), f"{row[1]:,}", *(f"{value:,.1f}" for value in row[2:]))
@@ -61,9 +64,18 @@ def _served(folder: Path) -> Iterator[tuple[str, int]]:
     serve = [sys.executable, "-m", "modelward", "serve", *flags]
     with log.open("wb") as sink, subprocess.Popen(serve, stdout=sink, stderr=sink) as server:
         try:
-            yield f"127.0.0.1:{_port(log)}", server.pid
+            yield _address(log), server.pid
         finally:
             server.terminate()
+
+
+def _address(log: Path) -> str:
+    """Return where the server listens, once it says so; a busy machine takes more than a minute to start it."""
+    for _ in range(1800):
+        if found := re.search(r"listens on (127\.0\.0\.1:\d+)", log.read_text()):
+            return found[1]
+        time.sleep(0.1)
+    raise TimeoutError(f"the server printed no port:\n{log.read_text()}")
 
 
 def _measured(

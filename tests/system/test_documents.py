@@ -63,6 +63,11 @@ NOT_RUN = {
     "openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out evidence.pem": (
         "starts servers that go on, one with a token; test_pack.py and test_pkcs11.py sign with such keys"
     ),
+    "modelward serve --signing-key evidence.pem --timestamp-url https://tsa.example/tsr": (
+        "needs the network; test_timestamps.py starts an authority"
+    ),
+    "python -m model_signing verify key versions/carry/1/files --public_key evidence.pub "
+    "--signature versions/carry/1/server-signature.json": "needs a server with a key; test_pack_signatures.py runs it",
     "rm -rf dist && poe build": "writes into the checkout; test_base_install.py builds and installs the wheel",
     "python3.11 -m venv client && client/bin/pip install $CHECKOUT/dist/*.whl -c $CHECKOUT/constraints.txt": (
         "installs for minutes; test_base_install.py installs the client, test_demo.py runs the demo"
