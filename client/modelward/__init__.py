@@ -80,6 +80,7 @@ if TYPE_CHECKING:  # For type checkers, and for client/public_names.py, which te
         SegmentDrift,
         TimeWindow,
     )
+    from modelward.drills import Drill, DrilledEngine, EngineProof
     from modelward.errors import ModelwardError
     from modelward.findings import Finding, FindingSeverity, FindingState
     from modelward.folds import FoldComparison, FoldRow, FoldSummary
@@ -225,12 +226,15 @@ __all__ = [
     "DriftPolicy",
     "DriftReport",
     "DriftThresholds",
+    "Drill",
+    "DrilledEngine",
     "DueModel",
     "DueReason",
     "DueReview",
     "DurationEstimate",
     "EngineCounts",
     "EnginePeriod",
+    "EngineProof",
     "EngineStatus",
     "Environment",
     "EvaluationWindow",

@@ -14,7 +14,7 @@ from typing import Any
 
 from modelward._cache import Cache
 from modelward._text import one_line
-from modelward.errors import FormatNotExecutable, ModelFailed, ModelwardError, Unavailable
+from modelward.errors import FormatNotExecutable, ModelFailed, ModelHalted, ModelwardError, Unavailable
 from modelward.formats import formats
 from modelward.lifecycle import LoadFailure, ModelVersion, Stage
 from modelward.shared import model_files
@@ -106,6 +106,13 @@ class CurrentModel:
         """Use no version any more: the model is halted, or its stage is empty."""
         self._state = why
         self.failed.clear()
+
+    def would_end(self) -> bool:
+        """Return whether `end` would end the use of the version; it is tried on a copy, and the version stays."""
+        copy = CurrentModel(None)
+        copy._state = self._state
+        copy.end(ModelHalted("a drill"))
+        return copy.running is None
 
     def fail(self, version: ModelVersion, error: Exception) -> bool:
         """Record that a version could not be loaded: the current one stays. Return whether this is new."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from modelward._record import TableRecord, quoted, sentence
+from modelward._record import Record, TableRecord, quoted, sentence
 
 
 class EngineProof(StrEnum):
@@ -21,8 +21,8 @@ class EngineProof(StrEnum):
     """It had not answered when the drill ended."""
 
 
-@dataclass(frozen=True)
-class DrilledEngine:
+@dataclass(frozen=True, repr=False)
+class DrilledEngine(Record):
     """An engine that was running when a drill started."""
 
     engine: str

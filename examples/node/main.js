@@ -1,4 +1,4 @@
-// A client of a Modelward server in Node: resolve a version, watch changes, assign variants, record outcomes, score.
+// A client of a Modelward server in Node: resolve a version, watch changes, answer drills, assign, record, score.
 import grpc from "@grpc/grpc-js";
 
 import { assignmentOf, bucketOf, inNamespace, variantOf } from "./assignment.js";
@@ -40,6 +40,30 @@ async function watch(target, model, count) {
     }
   }
   client.close();
+}
+
+/** drill MODEL ENGINE: answers the next drill of the model for an engine that reports under this name. */
+async function drill(target, model, engine) {
+  const watching = connect(target, "LifecycleService");
+  const { drill_id, received } = await nextDrill(watching.WatchModels({ models: [model] }));
+  watching.close();
+  // An engine does here what it does at `halted`, up to the point where it would stop.
+  const stopped_after = { seconds: 0, nanos: Math.round((performance.now() - received) * 1e6) };
+  await call(connect(target, "GovernanceService"), "AnswerDrill", { drill_id, engine, stopped_after });
+  console.log(`answered ${drill_id}`);
+}
+
+/** Return the id of the next drill that runs, and when it was received. */
+function nextDrill(stream) {
+  return new Promise((resolve, reject) => {
+    stream.on("error", reject); // Cancelling is an error too, which comes when the promise is settled.
+    stream.on("data", ({ events }) => {
+      const found = events.find(({ event, drill }) => event === "drill" && !drill.ended_at);
+      if (!found) return;
+      resolve({ drill_id: found.drill.drill_id, received: performance.now() });
+      stream.cancel();
+    });
+  });
 }
 
 /** bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed locally. */
@@ -93,7 +117,7 @@ async function score(target, model, ...values) {
   console.log([`${version.model}/${version.version}`, ...numbers, ...probabilities].join(" "));
 }
 
-const COMMANDS = { resolve, watch, bucket, namespace, assign, outcome, record, score };
+const COMMANDS = { resolve, watch, drill, bucket, namespace, assign, outcome, record, score };
 const [target, command, ...given] = process.argv.slice(2);
 if (!Object.hasOwn(COMMANDS, command ?? "")) {
   console.error(`usage: node main.js HOST:PORT ${Object.keys(COMMANDS).join("|")} ARGUMENT...`);

@@ -68,6 +68,7 @@ class Shown:
         self.finding = sdk.open_finding(self.name, title="costs are left out " * 5, severity="low", owner="ada")
         with Client(sdk.target, actor="reviewer", timeout=PATIENCE_SECONDS) as reviewer:  # Somebody else's model.
             self.review = reviewer.record_review(self.name, outcome="approved", comment="sound but for the costs")
+        [self.drill] = sdk.start_drill(self.name, reason="the yearly test of the kill switch, for all desks")
         rule = RequiredApproval(("trading", "risk", "compliance", "validation"))
         sdk.set_promotion_policy(PromotionPolicy(self.name, required_approvals=(rule,)))
         self.approval = sdk.request_approval(version, reason="better than what trades now, by all that was tried")
@@ -106,6 +107,8 @@ class Shown:
             f"approvals show {self.approval.approval_id}": ["trading"],
             f"findings list {self.name}": [self.finding.finding_id],
             f"reviews list {self.name}": [self.review.review_id],
+            f"drills list {self.name}": [self.drill.drill_id],
+            f"drills show {self.drill.drill_id}": ["engine-of-new-york-4-07", self.drill.drill_id],
             "audit verify": [],
             f"reconcile {self.name} --dry-run": [],
         }

@@ -170,7 +170,7 @@ def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
         test = client.create_ab_test(name, {"control": version, "other": version}, primary_metric="pnl")
         job = client.request_retraining(name)
     unknown = ["report_id", "comparison_id", "schedule_id", "job_id", "reason", "unit", "sender", "holder", "engine"]
-    unknown += ["approval_id", "finding_id", "comment", "title", "owner", "remedy"]
+    unknown += ["approval_id", "finding_id", "drill_id", "comment", "title", "owner", "remedy"]
     return {
         **dict.fromkeys(unknown, "no-such-thing"),
         "version": version,

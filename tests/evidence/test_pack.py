@@ -95,6 +95,7 @@ def test_a_pack_has_what_is_on_record_and_verifies(signed: Signed) -> None:
         "model-card.html",
         "findings.json",
         "reviews.json",
+        "drills.json",
     } <= own
     assert any(name.startswith("comparisons/") and name.endswith(".html") for name in own)
     assert any(name.startswith("drift/") and name.endswith(".json") for name in own)

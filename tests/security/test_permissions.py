@@ -62,6 +62,7 @@ def test_what_only_looks_is_for_viewers_and_what_changes_is_not() -> None:
         "Preview",
         "Assign",
         "Report",
+        "Answer",
         "Score",
     )
     for method in METHODS:
@@ -115,6 +116,7 @@ def foreign(server: RunningServer) -> dict[str, str]:
             "comparison_id": client.compare([], None, [0, 1] * 50, predictions=predicted).comparison_id,
             "approval_id": client.request_approval(first, reason="better").approval_id,
             "finding_id": client.open_finding("ndx", title="no costs", severity="low", owner="ada").finding_id,
+            "drill_id": client.start_drill("ndx", reason="a test")[0].drill_id,
             "test": test.test,
             "ab_test": test.test,
         }

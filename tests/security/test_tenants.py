@@ -290,6 +290,8 @@ def busy(guarded: RunningServer) -> RunningServer:
             client.promote(second, to="production", reason="it passed its tests")
             reviewer.open_finding(model, title="no costs", severity="low", owner="ada")
             reviewer.record_review(model, outcome="approved", comment="sound")
+            for _ in range(many):
+                reviewer.start_drill(model, reason="yearly test")
             client.set_promotion_policy(PromotionPolicy(model, required_approvals=(RequiredApproval(("risk",)),)))
             client.request_approval(second, reason="better")
     return guarded

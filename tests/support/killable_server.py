@@ -85,12 +85,15 @@ MIRROR_PROMOTION = {
     "promotion noted": Step(MirrorTask, "_note", nth=2),
 }
 """The steps by which MLflow is made to show a promotion."""
+DRILL = {"drill committed": Step(unit_of_work.UnitOfWork, "_write_urgently")}
+"""The step of a drill, which is urgent as a halt is, before its watchers are told."""
 STEPS = (
     {TABLES_HALF_MADE: Step(SQLiteImpl, "rename_table", before=True)}
     | REGISTER
     | PROMOTE
     | MIRROR_REGISTRATION
     | MIRROR_PROMOTION
+    | DRILL
 )
 
 

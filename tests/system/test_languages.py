@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.weekly  # Needs toolchains.
 
 MODEL = "spx-direction"
 DESCRIPTORS = ROOT / "protos" / "modelward.binpb"
+RELEASED = ROOT / "protos" / "released" / "modelward-0.1.0.binpb"
 PAGE = ROOT / "docs" / "languages.md"
 GO_PACKAGES = Path("/usr/share/gocode/src")
 """Where Debian puts Go's packages."""
@@ -37,6 +39,12 @@ class Program:
     def __init__(self, *command: object) -> None:
         self._command = [str(part) for part in command]
         self._env = os.environ | {"MODELWARD_DESCRIPTORS": str(DESCRIPTORS)}
+
+    def released(self) -> "Program":
+        """Return the program with the contract of the last release, where it reads the contract as it runs."""
+        other = Program(*self._command)
+        other._env = self._env | {"MODELWARD_DESCRIPTORS": str(RELEASED)}
+        return other
 
     @contextmanager
     def started(self, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
@@ -166,6 +174,33 @@ def test_it_watches_and_goes_on_after_a_break(
             assert watching.stdout.readline() == f"transition {model}/1 STAGE_PRODUCTION\n"
             assert watching.wait(PATIENCE_SECONDS) == 0
     network.close()
+
+
+@pytest.mark.parametrize("program", ["node"], indirect=True)
+def test_it_answers_a_drill(program: Program, served: ForkedServer, version: ModelVersion) -> None:
+    with Client(served.target) as client:
+        client.report_active(version, engine="in-node")
+        [drill] = client.start_drill(MODEL, reason="yearly test", timeout=timedelta(minutes=5))
+        assert program.run(served.target, "drill", MODEL, "in-node") == f"answered {drill.drill_id}"
+        [engine] = client.get_drill(drill.drill_id).engines
+        assert (engine.engine, engine.proof, engine.stopped_after is None) == ("in-node", "proven", False)
+
+
+def test_it_skips_events_that_came_after_its_contract(
+    program: Program, served: ForkedServer, version: ModelVersion, tmp_path: Path
+) -> None:
+    model = f"drilled-{tmp_path.name}"
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    with Client(served.target) as client:
+        client.register(model, tmp_path / "model.bin")
+        with program.released().started(served.target, "watch", model, 3) as watching:
+            assert watching.stdout is not None
+            assert watching.stdout.readline() == f"state {model} production 0\n"
+            client.start_drill(model, reason="yearly test")
+            client.promote(f"{model}/1", to="staging")
+            assert watching.stdout.readline().startswith("event ")
+            assert watching.stdout.readline() == f"transition {model}/1 STAGE_STAGING\n"
+            assert watching.wait(PATIENCE_SECONDS) == 0
 
 
 def test_it_records_outcomes_once(

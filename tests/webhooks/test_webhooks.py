@@ -122,16 +122,18 @@ def test_promotions_are_told(settings: Settings, receiver: Receiver, tmp_path: P
     assert said["data"]["transition"]["reason"] == "looks good"
 
 
-def test_findings_and_reviews_are_told(settings: Settings, receiver: Receiver) -> None:
+def test_findings_reviews_and_drills_are_told(settings: Settings, receiver: Receiver) -> None:
     server = RunningServer(settings)
     with Client(server.target, actor="ada") as client:
         client.create_model("one")
         client.open_finding("one", title="no costs", severity="low", owner="bob")
         client.record_review("one", outcome="rejected", comment="no costs")
-        found, reviewed = receiver.messages(2)
+        client.start_drill("one", reason="yearly test")
+        found, reviewed, drilled = receiver.messages(3)
     server.stop()
     assert (found["type"], found["data"]["model"], found["data"]["finding"]["title"]) == ("finding", "one", "no costs")
     assert (reviewed["type"], reviewed["data"]["review"]["outcome"]) == ("review", "rejected")
+    assert (drilled["type"], drilled["data"]["drill"]["reason"]) == ("drill", "yearly test")
 
 
 @pytest.mark.parametrize(

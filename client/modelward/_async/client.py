@@ -5,6 +5,7 @@ from modelward._async.abtest import AsyncAbTests
 from modelward._async.approvals import AsyncApprovals
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
+from modelward._async.drills import AsyncDrills
 from modelward._async.evidence import AsyncEvidence
 from modelward._async.findings import AsyncFindings
 from modelward._async.follow import AsyncFollowing
@@ -34,6 +35,7 @@ class AsyncClient(
     AsyncEvidence,
     AsyncFindings,
     AsyncReviews,
+    AsyncDrills,
     AsyncInventoryReports,
     AsyncWatching,
     AsyncFollowing,

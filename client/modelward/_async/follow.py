@@ -107,6 +107,7 @@ class AsyncFollower(AsyncFollowedModel):
         async with aclosing(watch) as responses:
             async for response in responses:
                 if response.events:
+                    self.receive(response.events)
                     self._pauses.reset()
                     await self.refresh()
                     self._token = response.events[-1].resume_token or self._token

@@ -44,7 +44,8 @@ class AsyncWatching(AsyncConnection):
 
         Args:
             models: only these models; all when empty.
-            kinds: only these kinds of events; all but `"engine"`, `"job"` and `"approval"` when empty.
+            kinds: only these kinds of events; all but `"engine"`, `"job"`, `"approval"` and `"finding"`
+                when empty.
             changes_only: without a token, leave out the current state of the models.
             resume_token: that of the event after which to continue.
 

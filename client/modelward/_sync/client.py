@@ -6,6 +6,7 @@ from modelward._sync.abtest import AbTests
 from modelward._sync.approvals import Approvals
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
+from modelward._sync.drills import Drills
 from modelward._sync.evidence import Evidence
 from modelward._sync.findings import Findings
 from modelward._sync.follow import Following
@@ -35,6 +36,7 @@ class Client(
     Evidence,
     Findings,
     Reviews,
+    Drills,
     InventoryReports,
     Watching,
     Following,

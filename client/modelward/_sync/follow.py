@@ -109,6 +109,7 @@ class Follower(FollowedModel):
         with closing(watch) as responses:
             for response in responses:
                 if response.events:
+                    self.receive(response.events)
                     self._pauses.reset()
                     self.refresh()
                     self._token = response.events[-1].resume_token or self._token

@@ -187,12 +187,14 @@ class Followers(Mapping[str, FollowedModel]):
         for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
             for event in response.events:
                 self._pauses.reset()
-                self._changed(event.model)
+                self._changed(event)
                 self._token = event.resume_token or self._token
 
-    def _changed(self, name: str) -> None:
+    def _changed(self, event: pb.ModelEvent) -> None:
         """Update a model that changed, and follow it if it is new and has the prefix."""
+        name = event.model
         if name not in self._followed and self._prefix and name.startswith(self._prefix):
             self._add(name)
         if name in self._followed:
+            self._followed[name].receive([event])
             self._pool.submit(name)

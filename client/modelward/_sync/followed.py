@@ -1,13 +1,18 @@
 # Derived from modelward/_async/followed.py by client/unasync.py: change that one.
 """One followed model, alone or among many: its version is resolved, downloaded, loaded and reported."""
 
+import logging
 import math
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from modelward._follow import CurrentModel, Followed, FollowOptions, cache_key
+from modelward._drills import ReceivedDrills
+from modelward._follow import CurrentModel, Followed, FollowOptions, cache_key, start_thread
+from modelward._sync.drills import Drills
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.watching import Watching
+from modelward._text import one_line
 from modelward._transfers import transfer_seconds
 from modelward.errors import DeadlineExceeded, ModelHalted, NothingResolved, Unavailable, UnexpectedError
 from modelward.lifecycle import ModelVersion
@@ -16,11 +21,13 @@ from modelward.shared.convert.lifecycle import version_from_proto
 from modelward.shared.retry import Attempts
 from modelward.v1 import lifecycle_pb2 as pb
 
+log = logging.getLogger(__name__)
+
 REPORT_SECONDS = 20.0
 """How often an engine is reported: the server counts it as gone after a minute without a report."""
 
 
-class Source(Lifecycle, Watching):
+class Source(Lifecycle, Watching, Drills):
     """The calls that a follower needs."""
 
 
@@ -39,6 +46,7 @@ class FollowedModel:
         self._engine = options.engine
         self._key = cache_key(options.target, model, options.stage)
         self._report_due = 0.0
+        self._drills = ReceivedDrills()
 
     @property
     def current(self) -> Followed:
@@ -116,17 +124,45 @@ class FollowedModel:
             raise error
         self._use(version, self._cache.artifact(version))
 
+    def receive(self, events: Iterable[pb.ModelEvent]) -> None:
+        """Take note of changes before `refresh`, which answers the drills among them.
+
+        Args:
+            events: changes of any models.
+        """
+        self._drills.receive(events, self._model, self._engine)
+
     def refresh(self) -> None:
         """Resolve the stage and make the result current."""
+        drills = self._drills.waiting
         request = pb.ResolveModelRequest(model=self._model, stage=stage_to_proto(self._stage))
         try:
             answer = self._connection._call(self._connection._lifecycle.ResolveModel, request)
         except (ModelHalted, NothingResolved) as error:
             self._current_model.end(error)
+            self._answer(drills)
             self._cache.forget(self._key)
         else:
+            self._answer(drills)
             self._take(self._checked(version_from_proto(answer.version)))
         self._current_model.connected()
+
+    def _answer(self, drills: Collection[str]) -> None:
+        """Answer drills where a halt would have ended the use of the version; no other change waits for the call."""
+        if drills:
+            self._drills.answer(drills, self._current_model)
+            self._answering = start_thread(self._send_answers)
+
+    def _send_answers(self) -> None:
+        """Send the answers. No failure may end the follower; without its answer the engine is not proven."""
+        for one in self._drills.take_answers():
+            try:
+                self._connection.answer_drill(
+                    one.drill_id, engine=self._engine, stopped_after=one.stopped_after, used_none=one.used_none
+                )
+            except Exception as error:
+                reason = one_line(str(error))
+                log.warning("the answer of %s to %s does not count: %s", self._engine, one.drill_id, reason)
 
     def _checked(self, version: ModelVersion) -> ModelVersion:
         if version.model != self._model:

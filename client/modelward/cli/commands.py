@@ -42,6 +42,7 @@ SECTIONS = {
         "approvals": "approvals",
         "findings": "findings",
         "reviews": "reviews",
+        "drills": "drills",
         "evidence": "evidence",
     },
     "Measure": {

@@ -9,11 +9,13 @@ import click
 from rich.text import Text
 
 from modelward import EventKind, ModelEvent
+from modelward._record import counted
 from modelward.cli.completion import complete_models
 from modelward.cli.options import pairs
 from modelward.cli.output import STYLES, Output, as_text
 from modelward.cli.remote import remote
 from modelward.cli.time_zone import heading_text, time_text
+from modelward.drills import Drill
 from modelward.findings import Finding
 from modelward.governance import Approval
 from modelward.lifecycle import (
@@ -177,6 +179,14 @@ def _(approval: Approval, event: ModelEvent) -> str:
 def _(finding: Finding, event: ModelEvent) -> str:
     by = f"closed by {finding.closed_by}" if finding.closed_by else f"open, of {finding.owner}"
     return f"{finding.about} {finding.severity} finding {by}: {finding.title}, {finding.finding_id}"
+
+
+@_words.register
+def _(drill: Drill, event: ModelEvent) -> str:
+    engines = counted(len(drill.engines), "engine")
+    if drill.ended_at is None:
+        return f"{drill.model} drill of {engines} {_by(drill.started_by, drill.reason)}, {drill.drill_id}"
+    return f"{drill.model} drill ended, {drill.proven} of {engines} proven, {drill.drill_id}"
 
 
 def _by(actor: str, reason: str) -> str:

@@ -3011,8 +3011,8 @@ class ModelEvent(_message.Message):
 
     @_builtins.property
     def drill(self) -> _drills_pb2.Drill:
-        """A drill started or ended. While it runs, an engine does all that it does at a halt but stop, and answers with
-        GovernanceService.AnswerDrill.
+        """A drill started or ended; drills that run also follow the `state` of the models at the start of a watch. An engine
+        among those of a drill does all that it does at a halt but stop, and answers with GovernanceService.AnswerDrill.
         """
 
     def __init__(

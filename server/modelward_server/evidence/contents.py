@@ -13,12 +13,14 @@ from google.protobuf.message import Message
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from modelward.drills import Drill
 from modelward.findings import Finding
 from modelward.lifecycle import ArtifactFile, ModelVersion, PromotionPolicy, Transition, VersionRef
 from modelward.reviews import Review
 from modelward.shared.convert.abtest import ab_result_to_proto, ab_test_to_proto
 from modelward.shared.convert.comparison import comparison_to_proto
 from modelward.shared.convert.drift import report_to_proto
+from modelward.shared.convert.drills import drill_to_proto
 from modelward.shared.convert.events import period_to_proto
 from modelward.shared.convert.findings import finding_to_proto
 from modelward.shared.convert.governance import approval_to_proto
@@ -33,6 +35,7 @@ from modelward_server.drift.reports import ReportFilter, list_reports
 from modelward_server.evidence.bom import bill_of_materials
 from modelward_server.evidence.log_tree import LogTree
 from modelward_server.lifecycle.approvals import list_approvals
+from modelward_server.lifecycle.drills import DrillFilter, list_drills
 from modelward_server.lifecycle.engine_periods import list_periods
 from modelward_server.lifecycle.findings import FindingFilter, list_findings
 from modelward_server.lifecycle.policies import get_policy
@@ -95,6 +98,7 @@ def _texts(session: Session, tree: LogTree, version: ModelVersion, extent: Exten
     yield "policies.json", to_json_bytes(list(_policies(session, transitions)))
     yield "findings.json", messages_json(map(finding_to_proto, _findings(session, ref, at)))
     yield "reviews.json", messages_json(map(review_to_proto, _reviews(session, ref, at)))
+    yield "drills.json", messages_json(map(drill_to_proto, _drills(session, ref, at)))
     yield "engines.json", messages_json(map(period_to_proto, periods))
     yield "records.json", to_json_bytes(list(_records(session, tree, ref, extent)))
     yield from _studies(session, version, at)
@@ -150,6 +154,14 @@ def _reviews(session: Session, ref: VersionRef, at: datetime) -> Iterator[Review
     for review in all_items(lambda token: list_reviews(session, VersionRef(ref.model, 0), PAGE, token)):
         if review.version in {0, ref.version} and review.reviewed_at <= at:
             yield review
+
+
+def _drills(session: Session, ref: VersionRef, at: datetime) -> Iterator[Drill]:
+    """Yield the drills of a version's model that had ended."""
+    of_model = DrillFilter(model=ref.model, started_before=at)
+    for drill in all_items(lambda token: list_drills(session, of_model, PAGE, token)):
+        if drill.ended_at is not None and drill.ended_at <= at:
+            yield drill
 
 
 def _reports(session: Session, ref: VersionRef, at: datetime) -> Iterator[DriftReport]:

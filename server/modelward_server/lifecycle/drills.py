@@ -145,6 +145,14 @@ def has_overdue(session: Session, now: datetime) -> bool:
     return session.scalar(overdue) is not None
 
 
+def running_drills(session: Session, models: Sequence[str]) -> tuple[Drill, ...]:
+    """Return the drills of the named models, or of all, that have not ended, in the order of their starts."""
+    rows = select(DrillRow).where(DrillRow.ended_at.is_(None))
+    if models:
+        rows = rows.where(DrillRow.model.in_(models))
+    return to_drills(session, session.scalars(rows.order_by(DrillRow.sequence)).all())
+
+
 def get_drill(session: Session, drill_id: str) -> Drill:
     """Return a drill.
 

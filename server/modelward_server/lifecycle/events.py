@@ -22,6 +22,7 @@ from modelward.lifecycle import (
     PromotionPolicy,
     Transition,
 )
+from modelward_server.lifecycle.drills import running_drills
 from modelward_server.lifecycle.halts import Resumption
 from modelward_server.lifecycle.repository import production_version, to_model
 from modelward_server.runtime.background import note_failure
@@ -75,13 +76,18 @@ def _event(row: AuditRow) -> ModelEvent:
     return ModelEvent(row.sequence, row.happened_at, row.model, kind, subject, str(row.sequence))
 
 
-def current_states(session: Session, models: Sequence[str]) -> tuple[list[ModelEvent], int]:
-    """Return the state of the named models, or of all, and the number of the last change that it includes."""
+def current_states(session: Session, models: Sequence[str], *, with_drills: bool) -> tuple[list[ModelEvent], int]:
+    """Return the state of the named models, or of all, and the number of the last change that it includes.
+
+    The drills that run are part of it: an engine may have reported before its watch begins, so that it has to answer.
+    """
     rows = select(ModelRow).order_by(ModelRow.name)
     if models:
         rows = rows.where(ModelRow.name.in_(models))
     head = audit.last_sequence(session)
     current = [to_model(row, production_version(session, row.name)) for row in session.scalars(rows)]
     states = [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in current]
+    drills = running_drills(session, models) if with_drills else ()
+    states += [ModelEvent(head, drill.started_at, drill.model, EventKind.DRILL, drill) for drill in drills]
     # Only the last one carries a resume token: a watch that is interrupted before it starts again.
     return [*states[:-1], *(replace(state, resume_token=str(head)) for state in states[-1:])], head

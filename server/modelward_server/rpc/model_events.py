@@ -129,7 +129,10 @@ class ModelWatches:
         if request.changes_only or EventKind.STATE not in selection.kinds:
             position = await self._events.last_sequence()
             return [pb.WatchModelsResponse(resume_token=str(position))], position
-        states, position = await self._unit_of_work.read(lambda session: current_states(session, request.models))
+        with_drills = EventKind.DRILL in selection.kinds
+        states, position = await self._unit_of_work.read(
+            lambda session: current_states(session, request.models, with_drills=with_drills)
+        )
         return _messages(map(event_to_proto, states)), position
 
     async def _messages_of(

@@ -1,0 +1,29 @@
+"""The commands about drills."""
+
+from modelward import Client
+from tests.cli.conftest import Commands
+
+
+def test_a_drill_without_engines_is_started_listed_and_shown(
+    commands: Commands, in_production: str, sdk: Client
+) -> None:
+    said = commands.said("drills", "start", in_production, "--reason", "yearly test")
+    assert said == "no engine was running; the drill has ended\n"
+    [drill] = sdk.list_drills(in_production)
+    [row] = commands.said("drills", "list", in_production, "--since", "2026-01-01", width=200).splitlines()[2:]
+    assert drill.drill_id in row
+    assert "yearly test" in row
+    assert commands.said("drills", "list", in_production, "--until", "2026-01-01") == "there is no drill\n"
+    [shown] = commands.json("drills", "show", drill.drill_id)
+    assert (shown["drill_id"], shown["engines"]) == (drill.drill_id, [])
+    assert "give either MODEL or --all" in commands.run("drills", "start", "--reason", "yearly test").output
+
+
+def test_the_exit_code_tells_that_an_engine_is_not_proven(commands: Commands, in_production: str, sdk: Client) -> None:
+    sdk.report_active(f"{in_production}/1", engine="in-go")
+    given = ("drills", "start", in_production, "--reason", "yearly test", "--within", "1s")
+    done = commands.run(*given)
+    assert done.exit_code == 1
+    assert "1 of 1 engines are not proven to stop" in done.output
+    assert "not proven" in done.output
+    assert "waiting" in commands.said(*given, "--no-wait")
