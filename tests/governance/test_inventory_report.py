@@ -12,7 +12,6 @@ import pytest
 
 from modelward import Client, Inventory, InventoryScope, PromotionPolicy, RequiredApproval, errors
 from modelward.caller import Role
-from modelward.v1 import governance_pb2 as pb
 from modelward_server.lifecycle.model_years.report_period import first_day
 from modelward_server.reports.inventory.csv_files import EVENT_COLUMNS, MODEL_COLUMNS
 from modelward_server.security import grants
@@ -139,14 +138,11 @@ class History:
         self._set("2025-11-03T09:00")
         desk.quant.report_active("spx/1", engine="ny4-01")
         desk.quant.report_active("spx/1", engine="ny4-02")
-        governance: Any = desk.trader._governance
-        request = pb.StartDrillRequest(models=["spx"], reason="yearly")
-        [drill] = desk.trader._call(governance.StartDrill, request).drills
+        [drill] = desk.trader.start_drill("spx", reason="yearly")
         self._set("2025-11-03T09:00:00.250")
-        desk.quant._call(governance.AnswerDrill, pb.AnswerDrillRequest(drill_id=drill.drill_id, engine="ny4-01"))
+        desk.quant.answer_drill(drill.drill_id, engine="ny4-01")
         self._set("2025-11-03T09:10")
-        found = pb.GetDrillRequest(drill_id=drill.drill_id)
-        eventually(lambda: desk.quant._call(governance.GetDrill, found).drill.HasField("ended_at"))
+        eventually(lambda: desk.quant.get_drill(drill.drill_id).ended_at)
 
     def _drift(self) -> None:
         random = np.random.default_rng(22)
