@@ -36,9 +36,9 @@ def rows(order: int, size: int = 3) -> pd.DataFrame:
     return pd.DataFrame({"order": float(order), "value": np.arange(float(size))})
 
 
-async def obedient(scorer: AsyncClient, folder: Path) -> str:
+async def obedient(scorer: AsyncClient, folder: Path, load_seconds: float = 0.0) -> str:
     name = f"spx-{uuid4().hex[:8]}"
-    version = await scorer.register(name, told.obedient_model(folder), reference=REFERENCE)
+    version = await scorer.register(name, told.obedient_model(folder, load_seconds), reference=REFERENCE)
     await scorer.promote(version, to="staging")
     await scorer.promote(version, to="production", reason="it passed its tests")
     return name
@@ -103,14 +103,14 @@ async def test_a_model_is_loaded_although_whoever_wanted_it_has_gone(
 
 
 async def test_calls_that_come_while_a_model_loads_wait_for_that_process(
-    scorer: AsyncClient, scoring_server: RunningServer
+    scorer: AsyncClient, scoring_server: RunningServer, folder: Path
 ) -> None:
-    name = await linear(scorer, 2.0)
+    name = await obedient(scorer, folder, load_seconds=1.5)
     pool = scoring_server.app.scoring
     assert pool is not None
     before = pool.processes
-    answers = await asyncio.gather(*(scorer.score(name, rows(0)) for _ in range(8)))
-    assert {one.predictions.tolist()[2] for one in answers} == {answers[0].predictions.tolist()[2]}
+    answers = await asyncio.gather(*(scorer.score(name, rows(told.ANSWER)) for _ in range(8)))
+    assert [one.predictions.tolist() for one in answers] == 8 * [[0.0, 1.0, 2.0]]
     assert pool.processes <= before + 1
 
 

@@ -36,12 +36,15 @@ made = type("Obedient", (), {"predict": predict})()
 
 
 class _Made:
+    def __init__(self, load_seconds: float) -> None:
+        self._source = f"{SOURCE}\ntime.sleep({load_seconds})"
+
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return eval, (f"(lambda names: (exec({SOURCE!r}, names), names['made'])[1])(dict())",)
+        return eval, (f"(lambda names: (exec({self._source!r}, names), names['made'])[1])(dict())",)
 
 
-def obedient_model(folder: Path) -> Path:
-    """Return the file of the pickled model."""
+def obedient_model(folder: Path, load_seconds: float = 0.0) -> Path:
+    """Return the file of the pickled model, which takes so long to load."""
     path = folder / "model.pkl"
-    path.write_bytes(pickle.dumps(_Made()))
+    path.write_bytes(pickle.dumps(_Made(load_seconds)))
     return path
