@@ -139,6 +139,7 @@ class History:
         desk.quant.report_active("spx/1", engine="ny4-01")
         desk.quant.report_active("spx/1", engine="ny4-02")
         [drill] = desk.trader.start_drill("spx", reason="yearly")
+        desk.trader.start_drill("nasty", reason="no engine runs it")
         self._set("2025-11-03T09:00:00.250")
         desk.quant.answer_drill(drill.drill_id, engine="ny4-01")
         self._set("2025-11-03T09:10")
@@ -299,7 +300,7 @@ def test_the_page_says_it_all_and_that_it_is_only_a_base(history: History, tmp_p
     assert "as of the end of 2025-12-31 UTC" in page.text
     assert "Models 4 3 in production at the end" in page.text
     assert "tier 2: 1, not assessed: 3" in page.text
-    assert "3 of 4 models had no drill of the halt in these days" in page.text
+    assert "3 of 4 models had no drill of the halt with a running engine in these days" in page.text
     assert "3 of 4 models lack a field that the rules ask for" in page.text
     assert "Not stated: owners, accountable manager, purpose, tier, scope, limits, weaknesses." in page.text
     assert "overdue since 2025-09-30" in page.text

@@ -151,6 +151,11 @@ class ModelYear:
         return [finding for finding in self.findings if finding.state is FindingState.OPEN]
 
     @property
+    def drills_of_engines(self) -> list[Drill]:
+        """The drills in which an engine was running; the others prove nothing."""
+        return [drill for drill in self.drills if drill.engines]
+
+    @property
     def missing_fields(self) -> list[str]:
         """The fields of the inventory that the rules ask for, and that were empty."""
         empty = ((), "", None, InventoryScope())

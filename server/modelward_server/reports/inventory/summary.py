@@ -42,7 +42,7 @@ def model_line(year: ModelYear, period: ReportPeriod) -> ModelLine:
         review_is_due=year.review_is_due,
         review_is_overdue=year.review_is_overdue,
         missing_fields=tuple(year.missing_fields),
-        drills=len(year.drills),
+        drills=len(year.drills_of_engines),
     )
 
 
@@ -82,7 +82,7 @@ class Summary:
 
     @property
     def without_drill(self) -> int:
-        """The number of models without a drill."""
+        """The number of models without a drill in which an engine was running."""
         return sum(not line.drills for line in self.lines)
 
     @property
