@@ -61,7 +61,7 @@ def test_models_are_listed_by_prefix_stage_and_tag(commands: Commands, in_produc
 
 def test_versions_are_listed_the_newest_first(commands: Commands, in_production: str) -> None:
     heading, _, second, first = commands.said("versions", in_production).splitlines()
-    assert heading.split() == ["version", "stage", "since", "(UTC)", "by", "usable", "metrics"]
+    assert heading.split() == ["version", "stage", "since", "(UTC)", "by", "origin", "usable", "metrics"]
     assert second.split()[:2] == ["2", "production"]
     assert first.split()[:2] == ["1", "archived"]
     assert first.split()[-4:] == ["sdk", "not", "tried", "log_loss=0.6931"]
