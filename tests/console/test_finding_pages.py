@@ -21,6 +21,8 @@ async def test_a_finding_is_opened_changed_and_closed_by_those_who_may(at_desk: 
     assert "it needs the role validator, and yours is operator" in await seen(at_desk, f"/models/{name}/open-finding")
     await be(at_desk, desk, "both")
     assert f"/models/{name}/open-finding?version=1" in await seen(at_desk, f"/models/{name}/versions/1")
+    asked = await seen(at_desk, f"/models/{name}/open-finding?version=1")
+    assert f"modelward findings open {name}/1 " in asked
     filled = {
         "title": HOSTILE,
         "severity": "high",

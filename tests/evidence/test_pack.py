@@ -122,6 +122,7 @@ def test_another_key_does_not_verify(signed: Signed, tmp_path: Path) -> None:
         "manifest.dsse.json",
         "seal.dsse.json",
         "log-head.json",
+        "versions/spx/2/server-signature.json",
     ]
 
 

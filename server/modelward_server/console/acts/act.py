@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote as shell
 
 from modelward import AsyncClient
 from modelward.caller import Role
@@ -51,6 +52,11 @@ class Input:
     """Values, each with its name."""
     longest: int = 2000
     """The most characters."""
+
+
+def about(model: Model, form: Form) -> str:
+    """Return the model, or the version of it that the form names, as commands take it."""
+    return shell(f"{model.name}/{form['version']}" if form.get("version") else model.name)
 
 
 async def no_inputs(client: AsyncClient, model: Model, form: Form) -> Sequence[Input]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from shlex import quote as shell
 from urllib.parse import quote
 
@@ -96,23 +97,11 @@ async def _request_inputs(client: AsyncClient, model: Model, form: Form) -> Sequ
     )
 
 
-async def _approve(client: AsyncClient, model: Model, form: Form, dry_run: bool) -> Effect:
+async def _decide(client: AsyncClient, model: Model, form: Form, dry_run: bool, *, approve: bool) -> Effect:
     if dry_run:
-        return await _decided(client, form, approve=True)
-    await client.approve(
-        field(form, "approval"),
-        function=field(form, "function"),
-        comment=form.get("comment", ""),
-        etag=form.get("etag", ""),
-        request_id=request_id(form, dry_run),
-    )
-    return Effect()
-
-
-async def _reject(client: AsyncClient, model: Model, form: Form, dry_run: bool) -> Effect:
-    if dry_run:
-        return await _decided(client, form, approve=False)
-    await client.reject(
+        return await _decided(client, form, approve=approve)
+    decide = client.approve if approve else client.reject
+    await decide(
         field(form, "approval"),
         function=field(form, "function"),
         comment=form.get("comment", ""),
@@ -189,7 +178,7 @@ ACTS = {
     ),
     "approve": Act(
         "Approve {approval} for {function}",
-        _approve,
+        partial(_decide, approve=True),
         lambda _, form: f"modelward approvals approve {shell(form['approval'])} --function {shell(form['function'])}",
         after="/approvals/{approval}",
         role=Role.VIEWER,
@@ -200,7 +189,7 @@ ACTS = {
     ),
     "reject": Act(
         "Reject {approval} for {function}",
-        _reject,
+        partial(_decide, approve=False),
         lambda _, form: (
             f"modelward approvals reject {shell(form['approval'])} --function {shell(form['function'])} --comment …"
         ),

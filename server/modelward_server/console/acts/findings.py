@@ -9,7 +9,7 @@ from modelward.caller import Role
 from modelward.errors import FieldViolation, FindingClosed, InvalidField, NotIndependent, RoleTooLow
 from modelward.findings import Finding, FindingSeverity, FindingState
 from modelward.lifecycle import Model
-from modelward_server.console.acts.act import Act, Effect, Form, Input, field, lines_of, request_id
+from modelward_server.console.acts.act import Act, Effect, Form, Input, about, field, lines_of, request_id
 from modelward_server.console.acts.evidence import evidence_input
 from modelward_server.console.independence import why_not_close
 from modelward_server.console.pages.parameters import choice_of, day_of, whole_number_of
@@ -135,9 +135,7 @@ ACTS = {
     "open-finding": Act(
         "Open a finding",
         _open,
-        lambda model, form: (
-            f"modelward findings open {model.name}{_version_option(form)} --title … --severity … --owner …"
-        ),
+        lambda model, form: f"modelward findings open {about(model, form)} --title … --severity … --owner …",
         after="/findings?model={model}",
         role=Role.VALIDATOR,
         reason_taken=False,
@@ -167,7 +165,3 @@ ACTS = {
         inputs=_close_inputs,
     ),
 }
-
-
-def _version_option(form: Form) -> str:
-    return f" --version {shell(form['version'])}" if form.get("version") else ""

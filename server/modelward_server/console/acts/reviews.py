@@ -7,7 +7,7 @@ from modelward.caller import Role
 from modelward.errors import FieldViolation, InvalidField, NotIndependent
 from modelward.lifecycle import Model
 from modelward.reviews import ReviewOutcome
-from modelward_server.console.acts.act import Act, Effect, Form, Input, lines_of, request_id
+from modelward_server.console.acts.act import Act, Effect, Form, Input, about, lines_of, request_id
 from modelward_server.console.acts.evidence import evidence_input
 from modelward_server.console.independence import why_not_review
 from modelward_server.console.pages.lists import first
@@ -60,7 +60,7 @@ ACTS = {
     "record-review": Act(
         "Record a review",
         _record,
-        lambda model, form: f"modelward reviews record {model.name} --outcome … --comment …",
+        lambda model, form: f"modelward reviews record {about(model, form)} --outcome … --comment …",
         after="/reviews?model={model}",
         role=Role.VALIDATOR,
         reason_taken=False,
