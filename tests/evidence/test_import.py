@@ -68,7 +68,6 @@ class There:
         stated = Inventory(owners=("index desk",), tier=1, depends_on=("rates",))
         self.mw.create_model("spx", description="momentum", tags={"desk": "index"}, inventory=stated)
         self.mw.register("spx", saved)
-        self.before = datetime.now(UTC)
         self.version = self.mw.register(
             "spx",
             saved,
@@ -383,8 +382,8 @@ DAMAGES: dict[str, tuple[Callable[[There, Path], Path], str]] = {
         lambda there, to: there.mw.export_evidence("spx/2", to, without_files=True),
         "files/model.lgbm: is missing; export the pack with",
     ),
-    "before its registration": (
-        lambda there, to: there.mw.export_evidence("spx/2", to, as_of=there.before),
+    "no registration": (
+        lambda there, to: resigned(there, to, there.key, lambda name, old: b"[]" if "records" in name else old),
         "records.json: has no record of the registration",
     ),
     "no version": (several, "has 0 versions; export the one"),
