@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sklearn.linear_model import LinearRegression
 
 from modelward import AbOutcome, PromotionPolicy, RequiredApproval, errors
+from modelward.cli.commands import cli
 from modelward.evidence.verify import verify_pack
 from modelward_server.settings import Settings
 from tests.evidence.test_pack import LABEL, ROWS, names_of, read
@@ -146,3 +148,9 @@ def test_a_model_that_nobody_described_had_no_description(past: Past, tmp_path: 
     pack = desk.founder.export_evidence("plain/1", tmp_path / "plain.zip", as_of=then)
     model = read(pack, "versions/plain/1/model.json")
     assert ("description" in model, "tags" in model, model["latest_version"]) == (False, False, 1)
+
+
+def test_a_pack_of_nothing_in_production_says_so(past: Past, tmp_path: Path) -> None:
+    pack = past.desk.founder.export_evidence(None, tmp_path / "all.zip", as_of=past.then)
+    seen = CliRunner().invoke(cli, ["evidence", "verify", str(pack)])
+    assert (seen.exit_code, seen.output.startswith("no version: 1 files and 0 records")) == (0, True)

@@ -79,7 +79,7 @@ def verify(
         found = verify_pack(file, key, timestamp_roots=timestamp_roots, signer_keys=signer_keys)
     except InvalidField as error:
         raise Failure(error.message) from None
-    out.say(found, "\n".join([*_found(found), *found.defects] if found.versions else found.defects))
+    out.say(found, "\n".join([*_found(found), *found.defects] if found.versions or found.intact else found.defects))
     if not found.intact:
         raise SystemExit(1)
 
@@ -87,7 +87,7 @@ def verify(
 def _found(found: "PackVerification") -> Iterator[str]:
     """Yield what a pack has, and what of it was verified."""
     signed = f"signed by {found.signed_by}" if found.signed_by else "its signature was not verified"
-    yield f"{', '.join(found.versions)}: {found.files} files and {found.records} records, {signed}"
+    yield f"{', '.join(found.versions) or 'no version'}: {found.files} files and {found.records} records, {signed}"
     for stamp in found.timestamps:
         verified = "verified" if stamp.verified else "not verified without --timestamp-roots"
         yield f"{stamp.of} existed at {stamp.time.isoformat()}: {stamp.file}, {verified}"
