@@ -33,7 +33,7 @@ URLS: dict[str, Any] = {
     "allowed_sources": (f"s3://ada:{MARK}@bucket/q3", f"https://files.example/?signature={MARK}"),
 }
 """Settings whose URLs may hold one."""
-NO_SECRETS = {"tls_key", "trusted_signers", "trusted_types", "webhooks_private"}
+NO_SECRETS = {"tls_key", "trusted_evidence_keys", "trusted_signers", "trusted_types", "webhooks_private"}
 """Paths of a secret file and of public keys, names of types, and whether private addresses are allowed."""
 
 

@@ -71,7 +71,7 @@ async def test_clients_need_a_certificate_and_a_rotated_one_is_served(
 ) -> None:
     target, authority, cert, key = secured
     both = grpc.ssl_channel_credentials(authority, key, cert)
-    with pytest.raises(RoleTooLow, match="localhost is a viewer"), Client(target, credentials=both) as client:
+    with pytest.raises(RoleTooLow, match="localhost has the role viewer"), Client(target, credentials=both) as client:
         client.create_model("spx")  # Nobody gave the certificate a role.
     with admin_session(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
         allow_certificate(session, "localhost", Role.OPERATOR, (), caller)
