@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 import modelward
 from modelward import AsyncClient, Client, assignment, retraining
 from modelward_server.settings import Settings
+from tests.evidence.test_pack import write_key
 from tests.support.docstrings import methods
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
@@ -35,7 +36,10 @@ def examples(cls: type) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data")))
+    folder = tmp_path_factory.mktemp("data")
+    key = write_key(folder)
+    trusted = (str(key.with_suffix(".pub")),)
+    running = RunningServer(Settings(port=0, data_dir=folder, signing_key=str(key), trusted_evidence_keys=trusted))
     yield running.target
     running.stop()
 
@@ -54,8 +58,10 @@ def given(target: str, tmp_path: Path) -> dict[str, Any]:
             mw.promote(version, to="staging")
             if strength == 1:
                 mw.promote(version, to="production", reason="it passed its tests")
+    folder = tmp_path / "cache"
+    folder.mkdir()
     public = {name: getattr(modelward, name) for name in modelward.__all__}
-    return {**public, "X": table, "y": y, "model": model, "folder": tmp_path / "cache", "name": name}
+    return {**public, "X": table, "y": y, "model": model, "folder": folder, "name": name}
 
 
 @pytest.fixture

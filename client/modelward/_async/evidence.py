@@ -137,9 +137,10 @@ class AsyncEvidence(AsyncUploading):
             RequestIdReused: `request_id` was used before for another call.
 
         Examples:
-            >>> version = await mw.import_evidence("spx.zip")
-            >>> print(version, version.origin.ref, version.origin.registrants)
-            spx/1 spx/3 ('ada',)
+            >>> pack = await mw.export_evidence("spx-trend/1", folder / "spx.zip")
+            >>> version = await mw.import_evidence(pack, as_model="spx-trend-live")
+            >>> print(version, version.origin.ref)
+            spx-trend-live/1 spx-trend/1
         """
         pack = await self._upload_file("path", Path(path), timeout)
         request = pb.ImportEvidenceRequest(pack=pack, model=as_model, request_id=request_id)

@@ -138,9 +138,10 @@ class Evidence(Uploading):
             RequestIdReused: `request_id` was used before for another call.
 
         Examples:
-            >>> version = mw.import_evidence("spx.zip")
-            >>> print(version, version.origin.ref, version.origin.registrants)
-            spx/1 spx/3 ('ada',)
+            >>> pack = mw.export_evidence("spx-trend/1", folder / "spx.zip")
+            >>> version = mw.import_evidence(pack, as_model="spx-trend-live")
+            >>> print(version, version.origin.ref)
+            spx-trend-live/1 spx-trend/1
         """
         pack = self._upload_file("path", Path(path), timeout)
         request = pb.ImportEvidenceRequest(pack=pack, model=as_model, request_id=request_id)
