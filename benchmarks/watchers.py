@@ -112,7 +112,9 @@ def _measure(folder: Path, asked: argparse.Namespace) -> tuple[list[Round], list
             ours, bare = [], []
             for version in versions:
                 client.promote(version, to="staging")
-                ours.append(_timed(partial(client.promote, version, to="production"), watchers, [own]))
+                ours.append(
+                    _timed(partial(client.promote, version, to="production", reason="measured"), watchers, [own])
+                )
                 bare.append(_timed(tell, watchers, others))
             return ours, bare
 

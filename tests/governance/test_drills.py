@@ -228,9 +228,8 @@ def test_a_drill_is_answered_although_the_server_dies_before_it_tells_anybody(tm
 
 
 @pytest.mark.system  # Starts a second server.
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # Servers do not share a file of SQLite.
 def test_engines_of_every_server_answer(server: RunningServer, sdk: Client, name: str, tmp_path: Path) -> None:
-    if not server.settings.database_url:
-        pytest.skip("only servers of a PostgreSQL database share it")
     produced(sdk, name)
     settings = Settings(port=0, data_dir=server.settings.data_dir, database_url=server.settings.database_url)
     other = RunningServer(settings)

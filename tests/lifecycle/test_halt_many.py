@@ -204,7 +204,7 @@ def _perform(target: str, prefix: str, acts: list[tuple[str, str]]) -> Iterator[
             "halt": lambda model: client.halt(model, reason="alone"),
             "resume": client.resume,
             "promote": lambda model: client.promote(f"{model}/2", to="production", reason="it passed its tests"),
-            "rollback": client.rollback,
+            "rollback": lambda model: client.rollback(model, reason="alone"),
         }
         for act, suffix in acts:
             if act == "halt all":
