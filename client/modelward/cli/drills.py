@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 """How often `start` looks whether its drills have ended."""
-COLUMNS = ["model", "engine", "version", "result", "answered (s)", "stopped (s)", "id"]
+COLUMNS = ["model", "engine", "version", "result", "answered seconds", "stopped seconds", "id"]
 
 
 @click.group()
@@ -84,7 +84,7 @@ def list_drills(
     """List the drills of MODEL, or of all models, the newest first."""
     out.rows(
         list(islice(client.list_drills(model, started_after=since, started_before=until), limit)),
-        ["id", "model", "started (UTC)", "ended (UTC)", "engines", "proven", "longest (s)", "by", "reason"],
+        ["id", "model", "started (UTC)", "ended (UTC)", "engines", "proven", "longest seconds", "by", "reason"],
         lambda one: [
             one.drill_id,
             one.model,
