@@ -1,7 +1,8 @@
 """Deadlines on a real server: every call has one, and what is not done by then is not done later."""
 
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -14,6 +15,7 @@ from modelward.v1 import lifecycle_pb2, retraining_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.interceptors import deadlines
+from modelward_server.interceptors.base import Behavior, Call
 from modelward_server.settings import Settings
 from modelward_server.storage import audit
 from tests.support.postgres import DATABASES, new_database
@@ -66,11 +68,11 @@ def test_streams_and_who_waits_for_a_job_may_take_longer(
     """The deadlines are noted and not kept: what one means is shown above, and a machine may be too slow for any."""
     given: list[float] = []
 
-    def note(seconds: float) -> AbstractAsyncContextManager[None]:
+    async def note(inner: Behavior, call: Call, seconds: float) -> Any:
         given.append(seconds)
-        return nullcontext()
+        return await inner(call)
 
-    monkeypatch.setattr(deadlines, "_deadline", note)
+    monkeypatch.setattr(deadlines, "_in_time", note)
     wait = Duration()
     wait.FromMilliseconds(200)
     with Client(server.target) as client, grpc.insecure_channel(server.target) as channel:
