@@ -1,5 +1,7 @@
 """Who may decide, close and review: told before a form is filled in. The server decides about each change anyway."""
 
+from collections.abc import Collection
+
 from modelward import AsyncClient, Caller
 from modelward.caller import Role
 from modelward.findings import Finding, FindingState
@@ -7,20 +9,20 @@ from modelward.governance import Approval, ApprovalState
 from modelward_server.console.pages.lists import ROWS, first
 
 
-def why_not_decide(approval: Approval, function: str, caller: Caller, registered_by: str) -> str:
+def why_not_decide(approval: Approval, function: str, caller: Caller, registrants: Collection[str]) -> str:
     """Return why a user may not decide a request for a function; empty if he may.
 
     Args:
         approval: the request.
         function: a function that it waits for.
         caller: the user.
-        registered_by: who registered the version.
+        registrants: who registered the version, also where it was imported from.
     """
     if caller.authenticated and function not in caller.functions:
         return f"your functions are {', '.join(caller.functions)}" if caller.functions else "you hold no function"
     if caller.name == approval.requested_by:
         return "you requested it; another person must decide"
-    if caller.name == registered_by:
+    if caller.name in registrants:
         return "you registered the version; another person must decide"
     if caller.name in {decision.decided_by for decision in approval.decisions}:
         return "you have decided for another function; each needs a person of its own"
@@ -52,5 +54,5 @@ async def why_not_review(client: AsyncClient, model: str, version: int, caller: 
     versions = (
         [await client.get_version(f"{model}/{version}")] if version else await first(client.list_versions(model), ROWS)
     )
-    own = next((one.version for one in versions if one.created_by == caller.name), 0)
+    own = next((one.version for one in versions if caller.name in one.registrants), 0)
     return f"you registered version {own}; another person must" if own else ""

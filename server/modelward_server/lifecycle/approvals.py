@@ -29,7 +29,7 @@ from modelward_server.lifecycle.approval_gates import functions_at
 from modelward_server.lifecycle.evidence import check_evidence
 from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.policies import get_policy
-from modelward_server.lifecycle.repository import check_etag, model_row, to_version, version_row
+from modelward_server.lifecycle.repository import check_etag, model_row, row_of, to_version, version_row
 from modelward_server.storage import audit
 from modelward_server.storage.approval_tables import ApprovalRow
 from modelward_server.storage.audit import Kind
@@ -211,8 +211,7 @@ def _store(session: Session, row: ApprovalRow, approval: Approval, actor: ActorC
 
 
 def _row(session: Session, approval_id: str, *, lock: bool = False) -> ApprovalRow:
-    rows = select(ApprovalRow).where(ApprovalRow.approval_id == approval_id)
-    row = session.scalar(rows.with_for_update() if lock else rows, execution_options={"populate_existing": lock})
+    row = row_of(session, select(ApprovalRow).where(ApprovalRow.approval_id == approval_id), lock=lock)
     if row is None:
         message = f"there is no request of approval {approval_id!r}; ListApprovals lists them"
         raise ApprovalNotFound(message, approval_id=approval_id)

@@ -13,7 +13,7 @@ from modelward.drills import Drill, DrilledEngine, EngineProof
 from modelward.errors import DrillEnded, DrillNotFound, EngineNotDrilled
 from modelward.lifecycle import Page, Stage
 from modelward_server.actor_context import ActorContext
-from modelward_server.lifecycle.repository import model_row
+from modelward_server.lifecycle.repository import model_row, row_of
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.drill_tables import DrilledEngineRow, DrillRow
@@ -247,8 +247,7 @@ def _selected(wanted: DrillFilter) -> Select[DrillRow]:
 
 
 def _row(session: Session, drill_id: str, *, lock: bool = False) -> DrillRow:
-    rows = select(DrillRow).where(DrillRow.drill_id == drill_id)
-    row = session.scalar(rows.with_for_update() if lock else rows, execution_options={"populate_existing": lock})
+    row = row_of(session, select(DrillRow).where(DrillRow.drill_id == drill_id), lock=lock)
     if row is None:
         raise DrillNotFound(f"there is no drill {drill_id!r}; ListDrills lists them", drill_id=drill_id)
     return row

@@ -15,7 +15,7 @@ from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.evidence import check_evidence
 from modelward_server.lifecycle.independence import check_not_developer
-from modelward_server.lifecycle.repository import check_etag, check_version, model_row
+from modelward_server.lifecycle.repository import check_etag, check_version, model_row, row_of
 from modelward_server.security.permissions import REVIEW
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -171,8 +171,7 @@ def _store(session: Session, row: FindingRow, finding: Finding, actor: ActorCont
 
 
 def _row(session: Session, finding_id: str, *, lock: bool = False) -> FindingRow:
-    rows = select(FindingRow).where(FindingRow.finding_id == finding_id)
-    row = session.scalar(rows.with_for_update() if lock else rows, execution_options={"populate_existing": lock})
+    row = row_of(session, select(FindingRow).where(FindingRow.finding_id == finding_id), lock=lock)
     if row is None:
         message = f"there is no finding {finding_id!r}; ListFindings lists them"
         raise FindingNotFound(message, finding_id=finding_id)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import Select, bindparam, literal_column, select
 from sqlalchemy.orm import Session
 
 from modelward.backtest import Overfitting
@@ -31,6 +31,8 @@ from modelward_server.storage.documents import BACKTEST, FOLD, MODEL_SIGNATURE, 
 from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import MirrorRequestRow, ModelRow, TransitionRow, VersionRow
 
+Row = TypeVar("Row")
+
 IN_PRODUCTION = VersionRow.stage == literal_column(f"'{Stage.PRODUCTION.value}'")
 """The condition that a version is in production, as a literal: with a parameter SQLite cannot use a partial index."""
 LOCK_MODEL = select(ModelRow.latest_version).where(ModelRow.name == bindparam("of")).with_for_update()
@@ -39,6 +41,11 @@ FIND_VERSION = select(VersionRow.version).where(
 )
 MAX_NEIGHBOURS = 50
 """Number of names before and after a name that does not exist, among which the nearest is suggested."""
+
+
+def row_of(session: Session, rows: Select[Row], *, lock: bool = False) -> Row | None:
+    """Fetch the only row of a query, or None; with `lock`, block other writers of it until this transaction ends."""
+    return session.scalar(rows.with_for_update() if lock else rows, execution_options={"populate_existing": lock})
 
 
 def model_row(session: Session, name: str, *, lock: bool = False) -> ModelRow:

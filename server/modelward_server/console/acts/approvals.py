@@ -125,7 +125,7 @@ async def _decided(client: AsyncClient, form: Form, *, approve: bool) -> Effect:
     if function not in approval.waits_for:
         raise ApprovalClosed(f"{approval.approval_id} is {approval.state}, and does not wait for {function}")
     version = await client.get_version(approval.version)
-    if why := why_not_decide(approval, function, caller, version.created_by):
+    if why := why_not_decide(approval, function, caller, version.registrants):
         raise NotApprover(why, approval_id=approval.approval_id)
     others = [name for name in approval.waits_for if name != function]
     after = f"It then waits for {', '.join(others)}." if others else "One promotion can then use it."

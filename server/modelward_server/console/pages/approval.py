@@ -33,5 +33,5 @@ async def fetch(client: AsyncClient, request: Request) -> View:
     """
     approval = await client.get_approval(request.path_params["approval"])
     version, caller = await client.get_version(approval.version), request.state.caller
-    waiting = {name: why_not_decide(approval, name, caller, version.created_by) for name in approval.waits_for}
+    waiting = {name: why_not_decide(approval, name, caller, version.registrants) for name in approval.waits_for}
     return View(approval, version, waiting, may_withdraw(approval, caller))
