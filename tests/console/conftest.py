@@ -10,8 +10,9 @@ from modelward import AsyncClient, Client
 from modelward.caller import Role
 from modelward_server.console.application import application
 from modelward_server.settings import Settings
+from tests.evidence.test_pack import write_key
 from tests.security.test_tokens import token_of
-from tests.support.desk import Desk
+from tests.support.desk import Desk, running_desk
 from tests.support.running_server import RunningServer
 
 ADDRESS = "http://127.0.0.1:50062"
@@ -73,12 +74,11 @@ async def stranger(guarded: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """People of several roles and functions, on a server that authenticates them."""
-    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), auth=True))
-    made = Desk(running)
-    yield made
-    for client in made.clients.values():
-        client.close()
-    running.stop()
+    folder = tmp_path_factory.mktemp("data")
+    key = write_key(folder)
+    trusted = (str(key.with_suffix(".pub")),)
+    with running_desk(folder, signing_key=str(key), trusted_evidence_keys=trusted) as made:
+        yield made
 
 
 @pytest.fixture

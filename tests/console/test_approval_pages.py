@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from html import unescape
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
+from modelward import PromotionPolicy, RequiredApproval
 from modelward.governance import ApprovalState
 from tests.console.conftest import ADDRESS, browsing
 from tests.console.desk_browser import FORM, HOSTILE, be, seen, send
@@ -128,3 +130,18 @@ async def test_the_pages_have_json_twins(at_desk: httpx.AsyncClient, desk: Desk)
     assert (await at_desk.get(f"/approvals.json?model={name}")).json()["pending"][0]["reason"] == "better"
     assert (await at_desk.get("/findings?format=json&state=closed")).json()["given"]["state"] == "closed"
     assert urlsplit(str((await at_desk.get("/reviews.json")).url)).path == "/reviews.json"
+
+
+async def test_who_registered_a_version_elsewhere_is_told_that_another_must_decide(
+    at_desk: httpx.AsyncClient, desk: Desk, tmp_path: Path
+) -> None:
+    there = desk.trader.register(f"{desk.model()}-there", Path(__file__))
+    here = desk.quant.import_evidence(desk.founder.export_evidence(there, tmp_path / "pack.zip"), as_model=desk.model())
+    desk.trader.promote(here, to="staging")
+    rules = (RequiredApproval(("trading",)),)
+    desk.founder.set_promotion_policy(PromotionPolicy(here.model, required_approvals=rules))
+    request = desk.quant.request_approval(here, reason="better")
+    await be(at_desk, desk, "trader")
+    assert "you registered the version; another person must decide" in await seen(
+        at_desk, f"/approvals/{request.approval_id}"
+    )

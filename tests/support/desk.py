@@ -1,13 +1,16 @@
 """A desk: a server that authenticates, and a client for each person, with the role and functions of that person."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from modelward import Client, PromotionPolicy, RequiredApproval, Stage
 from modelward.caller import Role
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
+from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
 PEOPLE: Mapping[str, tuple[Role, tuple[str, ...]]] = {
@@ -50,3 +53,13 @@ class Desk:
         required = (RequiredApproval(functions, to=to),) if functions else ()
         self.founder.set_promotion_policy(PromotionPolicy(name, required_approvals=required))
         return name
+
+
+@contextmanager
+def running_desk(folder: Path, **settings: Any) -> Iterator[Desk]:
+    """Run a desk's server with its data in a folder."""
+    desk = Desk(RunningServer(Settings(port=0, data_dir=folder, auth=True, **settings)))
+    yield desk
+    for client in desk.clients.values():
+        client.close()
+    desk.running.stop()
