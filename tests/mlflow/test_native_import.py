@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client, TrialResult
 from modelward.signature import Signature
+from modelward_server.mlflow.client import global_uri
 from modelward_server.settings import Settings
 from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.onnx_files import linear_model
@@ -41,8 +42,14 @@ def doubled(model_input):  # type: ignore[no-untyped-def] # MLflow makes a signa
     return 2 * model_input.iloc[:, 0]
 
 
-def _log(kind: str, folder: Path) -> None:
+def _log(settings: Settings, kind: str, folder: Path) -> None:
     """Register a model as a data scientist does with MLflow alone."""
+    # Every server of this process sets MLflow's URI when it mirrors a version, those of other tests too.
+    with global_uri(settings.tracking_uri):
+        _log_there(kind, folder)
+
+
+def _log_there(kind: str, folder: Path) -> None:
     common: dict[str, Any] = {"name": "model", "registered_model_name": kind, "pip_requirements": []}
     common["signature"] = infer_signature(FRAME, UP)
     with mlflow.start_run():
@@ -80,8 +87,8 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
 def client(settings: Settings, tmp_path: Path) -> Iterator[Client]:
     settings.data_dir.mkdir(parents=True)
     write_mlflow_tables(settings.data_dir / "mlflow.db")
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    mlflow.set_experiment(experiment_id=mlflow.create_experiment("research", str(tmp_path / "files")))
+    with global_uri(settings.tracking_uri):
+        mlflow.set_experiment(experiment_id=mlflow.create_experiment("research", str(tmp_path / "files")))
     running = RunningServer(settings)
     with Client(running.target) as client:
         yield client
@@ -96,10 +103,12 @@ def _tried(client: Client, version: str) -> Any:
     return trial()
 
 
-def test_models_in_formats_of_ours_are_compared_and_followed(client: Client, tmp_path: Path) -> None:
+def test_models_in_formats_of_ours_are_compared_and_followed(
+    client: Client, settings: Settings, tmp_path: Path
+) -> None:
     stored = {"skops": "skops", "booster": "lightgbm", "onnx": "onnx", "xgboost": "xgboost", "catboost": "catboost"}
     for kind in stored:
-        _log(kind, tmp_path)
+        _log(settings, kind, tmp_path)
     imported = client.import_mlflow()
     assert {(one.problem, one.not_tried) for one in imported} == {("", "")}
     versions = {one.model: client.get_version(f"{one.model}/1") for one in imported}
@@ -119,9 +128,9 @@ def test_models_in_formats_of_ours_are_compared_and_followed(client: Client, tmp
     np.testing.assert_allclose(client.load("onnx/1").predict(numbers).ravel(), numbers @ [2, -1] + 0.5, rtol=1e-5)
 
 
-def test_models_that_are_code_have_a_reason(client: Client, tmp_path: Path) -> None:
+def test_models_that_are_code_have_a_reason(client: Client, settings: Settings, tmp_path: Path) -> None:
     for kind in ("cloudpickle", "code", "boosted"):
-        _log(kind, tmp_path)
+        _log(settings, kind, tmp_path)
     imported = {one.model: one for one in client.import_mlflow()}
     assert "MODELWARD_ALLOW_PICKLE" in imported["cloudpickle"].not_tried
     assert imported["code"].not_tried == "its python_function runs code of its author's, which only MLflow loads"
@@ -138,9 +147,9 @@ def test_models_that_are_code_have_a_reason(client: Client, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("settings", [{"allow_pickle": True, "trusted_types": TRUSTED}], indirect=True)
-def test_models_run_once_the_operator_allows_it(client: Client, tmp_path: Path) -> None:
+def test_models_run_once_the_operator_allows_it(client: Client, settings: Settings, tmp_path: Path) -> None:
     for kind in ("cloudpickle", "boosted"):
-        _log(kind, tmp_path)
+        _log(settings, kind, tmp_path)
     assert [one.not_tried for one in client.import_mlflow()] == ["", ""]
     for model in ("cloudpickle", "boosted"):
         assert _tried(client, f"{model}/1").result is TrialResult.USABLE

@@ -21,6 +21,8 @@ from modelward_server.storage.ledger import ALEMBIC_LOCK
 MAX_HOPS = 5
 """Maximum number of MLflow URIs that refer to each other, such as a registered model's to a run's."""
 
+ENDLESS = "its MLflow URIs refer to each other without an end"
+
 _SEEN: set[str] = set()
 """URIs of local databases that existed before."""
 
@@ -116,9 +118,11 @@ class MlflowFiles:
         Raises:
             InvalidField: nothing can be read there.
         """
-        mlflow = self._mlflow()
+        client = self._client()
         with _reading(uri):
-            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=self._uri))
+            # MLflow itself resolves `models:/` by its global URI, which another connection may have set.
+            place = _outside_the_registry(client, uri, MAX_HOPS)
+            return Path(load_mlflow().artifacts.download_artifacts(place, dst_path=str(to), tracking_uri=self._uri))
 
     def locate(self, uri: str) -> tuple[str, Sequence[str]]:
         """Return the URI with a version number in place of an alias, and every location that it resolves to.
@@ -126,16 +130,14 @@ class MlflowFiles:
         Raises:
             InvalidField: it does not resolve.
         """
-        mlflow = self._mlflow()
+        client = self._client()
         with _reading(uri):
-            client = mlflow.MlflowClient(self._uri, registry_uri=self._uri)
             fixed = _with_version(client, uri) if uri.startswith("models:") else uri
             return fixed, list(_places(client, fixed, MAX_HOPS))
 
-    def _mlflow(self) -> Any:
+    def _client(self) -> Any:
         _check_there(self._uri)
-        with global_uri(self._uri):  # `models:/` is resolved there, whatever an argument says.
-            return load_mlflow()
+        return load_mlflow().MlflowClient(self._uri, registry_uri=self._uri)
 
 
 @contextmanager
@@ -153,12 +155,18 @@ def _reading(uri: str) -> Iterator[None]:
 def _with_version(client: Any, uri: str) -> str:
     """Replace an alias or a stage, which may be moved at any moment, by the version's number."""
     from mlflow.store.artifact import models_artifact_repo
-    from mlflow.store.artifact.utils import models
 
     repository: Any = models_artifact_repo.ModelsArtifactRepository
-    numbered: Any = models.get_model_name_and_version
     base, path = repository.split_models_uri(uri)
-    return _below(f"models:/{'/'.join(map(str, numbered(client, base)))}", path)
+    return _below(f"models:/{'/'.join(_name_and_version(client, base))}", path)
+
+
+def _name_and_version(client: Any, base: str) -> tuple[str, ...]:
+    """Return the registered model's name and the version's number, or the id of a logged model."""
+    from mlflow.store.artifact.utils import models
+
+    numbered: Any = models.get_model_name_and_version
+    return tuple(map(str, numbered(client, base)))
 
 
 def _places(client: Any, uri: str, hops: int) -> Iterator[str]:
@@ -167,18 +175,31 @@ def _places(client: Any, uri: str, hops: int) -> Iterator[str]:
     if scheme not in {"models", "runs"}:
         yield uri
     elif not hops:
-        raise ValueError("its MLflow URIs refer to each other without an end")
+        raise ValueError(ENDLESS)
     else:
-        for place in (_places_of_model if scheme == "models" else _places_of_run)(client, uri):
+        places = _places_of_run(client, uri) if scheme == "runs" else [_place_of_model(client, uri)]
+        for place in places:
             yield from _places(client, place, hops - 1)
 
 
-def _places_of_model(client: Any, uri: str) -> Iterator[str]:
+def _outside_the_registry(client: Any, uri: str, hops: int) -> str:
+    """Return what a URI `models:/...` refers to in the end; any other URI as it is."""
+    if urlsplit(uri).scheme != "models":
+        return uri
+    if not hops:
+        raise ValueError(ENDLESS)
+    return _outside_the_registry(client, _place_of_model(client, uri), hops - 1)
+
+
+def _place_of_model(client: Any, uri: str) -> str:
     from mlflow.store.artifact import models_artifact_repo
 
     repository: Any = models_artifact_repo.ModelsArtifactRepository
     base, path = repository.split_models_uri(uri)
-    yield _below(repository.get_underlying_uri(base), path)
+    name, *version = _name_and_version(client, base)
+    if version:
+        return _below(client.get_model_version_download_uri(name, *version), path)
+    return _below(client.get_logged_model(name).artifact_location, path)
 
 
 def _places_of_run(client: Any, uri: str) -> Iterator[str]:
