@@ -1,6 +1,7 @@
 """What all tests share: a server in this process, both clients on it, and which tests are run."""
 
 import os
+import re
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -34,6 +35,8 @@ STORE_MUCH = ("test_abtest.py", "test_joining.py", "test_live_monitoring.py", "t
 """Files in these folders that are run on PostgreSQL too: what they send is counted by the database."""
 ABOUT_CLIENTS = ("client", "system")
 """Folders of tests that are about both clients."""
+ALL_SYSTEM = re.compile(r"^pytestmark = \[?pytest\.mark\.system\b", re.MULTILINE)
+"""The line by which a file marks all its tests."""
 NEED_PROCESSES = {"confinement", "postgres", "tracking_server"}
 """Fixtures that start a process; a test that has one of them is marked `system`."""
 
@@ -88,6 +91,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Run whatever stands in files that are named, marked `system` or not."""
     if named_files(config) and not any(argument.startswith("-m") for argument in config.invocation_params.args):
         config.option.markexpr = ""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file that is marked `system` as a whole where those tests are left out: that takes longer than most."""
+    if config.option.markexpr != "not system" or collection_path.suffix != ".py":
+        return None
+    return bool(ALL_SYSTEM.search(collection_path.read_text())) or None
 
 
 @pytest.hookimpl(wrapper=True)

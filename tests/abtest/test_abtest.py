@@ -116,6 +116,7 @@ async def test_equal_versions_and_too_few_outcomes_are_inconclusive(client: Asyn
     assert "not statistically significant" in result.summary
 
 
+@pytest.mark.system
 async def test_lower_is_better_and_margin_are_heeded(client: AsyncClient, name: str, tmp_path: Path) -> None:
     versions = await register_two(client, name, tmp_path)
     loss = AbMetric("loss", lower_is_better=True, margin=0.5)
@@ -161,6 +162,7 @@ async def test_split_of_550_to_450_gives_the_p_value_that_is_known(client: Async
     assert "received a variant other than the assigned one" in result.summary
 
 
+@pytest.mark.system
 async def test_broken_split_stops_the_verdict(client: AsyncClient, test: AbTest) -> None:
     await client.record_ab_outcomes(test, [*named(test, {"champion": 600}), *named(test, {"challenger": 400}, 5.0)])
     result = await client.ab_test_result(test)
@@ -169,6 +171,7 @@ async def test_broken_split_stops_the_verdict(client: AsyncClient, test: AbTest)
     assert "600 units of champion, 400 units of challenger do not match the weights 1 to 1" in result.summary
 
 
+@pytest.mark.system
 async def test_guardrail_that_is_worse_by_more_than_its_margin_is_broken(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:

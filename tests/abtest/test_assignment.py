@@ -84,6 +84,7 @@ def test_buckets_are_filled_evenly() -> None:
     assert chisquare([filled[place] for place in range(100)]).pvalue > 0.001
 
 
+@pytest.mark.system
 def test_tests_with_other_salts_are_independent() -> None:
     other = replace(TEST, salt="spx-entries")
     pairs = Counter((assign(TEST, unit).variant.name, assign(other, unit).variant.name) for unit in UNITS)

@@ -18,6 +18,8 @@ from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 from tests.support.values import present
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 async def started(client: AsyncClient, name: str, folder: Path, lift: float = 0.0, **arguments: Any) -> AbTest:
     """Start a test of a champion in production and a challenger in staging, with a thousand outcomes."""

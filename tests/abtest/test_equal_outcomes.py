@@ -9,6 +9,8 @@ from modelward import AbAction, AbMetric, AbOutcome, AbTest, AsyncClient, Verdic
 from modelward.assignment import assign
 from tests.support.abtest_traffic import register_two
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 UNITS = 400
 NEARLY = 0.1 + 0.2
 

@@ -15,6 +15,8 @@ from modelward_server.storage.ab_tables import AB_OUTCOMES
 from tests.support.abtest_traffic import START, register_two
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 UNITS = ["account-1", "b", 'quote " and, comma', "tab\tand\x1f", "Zürich 🂡", "back\\slash", "[]", "B", "x" * 256]
 
 

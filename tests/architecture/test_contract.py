@@ -8,6 +8,8 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 ROOT = Path(__file__).parents[2]
 RELEASED = sorted((ROOT / "protos" / "released").glob("modelward-*.binpb"))[-1]
 

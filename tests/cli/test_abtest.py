@@ -8,6 +8,8 @@ from modelward import AbTest, Client
 from tests.cli.conftest import Commands
 from tests.support.abtest_traffic import outcomes
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 @pytest.fixture
 def test(sdk: Client, name: str, weights: Path) -> AbTest:

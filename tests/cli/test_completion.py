@@ -20,6 +20,8 @@ from tests.support.misbehaving_server import misbehaving_server
 from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 def offered(*words: str, **environment: str) -> list[str]:
     """Return what is offered for the last word of a command."""

@@ -1,7 +1,11 @@
 """The commands about drills."""
 
+import pytest
+
 from modelward import Client
 from tests.cli.conftest import Commands
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 def test_a_drill_without_engines_is_started_listed_and_shown(

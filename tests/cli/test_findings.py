@@ -1,7 +1,11 @@
 """The commands about findings."""
 
+import pytest
+
 from modelward import Client
 from tests.cli.conftest import Commands
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 def test_a_finding_is_opened_changed_listed_shown_and_closed(

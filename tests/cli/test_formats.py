@@ -3,9 +3,13 @@
 import csv
 import io
 
+import pytest
+
 from modelward import Client
 from modelward.cli.output import as_json
 from tests.cli.conftest import Commands
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 def rows_of(said: str) -> list[dict[str, str]]:

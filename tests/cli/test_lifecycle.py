@@ -33,6 +33,7 @@ def test_register_takes_the_training_data_as_the_reference(
     assert "time: names 'dey'" in commands.refused("drift", f"{name}/1", data, "--time", "dey")[0]
 
 
+@pytest.mark.system
 def test_register_takes_the_number_of_trials_or_their_returns(
     commands: Commands, name: str, weights: Path, sdk: Client, tmp_path: Path
 ) -> None:

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from modelward import Client
 from tests.cli.conftest import Commands
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 def test_rollout_lists_what_engines_run(commands: Commands, in_production: str, sdk: Client) -> None:

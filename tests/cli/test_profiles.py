@@ -131,6 +131,7 @@ def test_a_mistake_is_one_line_that_names_it(user: User, text: str, said: str) -
     assert "mw_secret" not in line
 
 
+@pytest.mark.system
 def test_a_mistake_in_another_profile_does_not_matter(user: User, server: RunningServer) -> None:
     user.configure(f'[profiles.a]\nserver = "{server.target}"\n[profiles.b]\ntypo = 1')
     user.said("--profile", "a", "whoami")

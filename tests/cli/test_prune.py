@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from modelward import Client
 from tests.cli.conftest import Commands
 from tests.support.running_server import RunningServer
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 def test_files_of_an_archived_version_are_deleted(

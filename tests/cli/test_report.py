@@ -8,6 +8,8 @@ import pytest
 from modelward import Client
 from tests.cli.conftest import Commands
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 def test_the_inventory_report_is_written_in_each_format(
     commands: Commands, in_production: str, sdk: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

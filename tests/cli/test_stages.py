@@ -12,6 +12,8 @@ from modelward import Client, MetricRange, PromotionPolicy, Stage
 from modelward.cli import options
 from tests.cli.conftest import Commands
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 def test_promote_says_what_it_does_to_whom(commands: Commands, in_production: str, sdk: Client, weights: Path) -> None:
     third = sdk.register(in_production, weights)

@@ -5,6 +5,8 @@ import pytest
 from modelward import AttentionKind, Client
 from tests.cli.conftest import Commands
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 @pytest.fixture(autouse=True)
 def nothing_halted(sdk: Client) -> None:

@@ -86,6 +86,7 @@ def test_compressed_csv_and_marks_of_the_byte_order_are_read(tmp_path: Path) -> 
     assert read_table(tmp_path / "a.csv.gz").to_pydict() == {"a": [1], "b": ["x"]}
 
 
+@pytest.mark.system
 def test_csv_is_read_under_the_kinds_of_the_reference(
     commands: Commands, sdk: Client, name: str, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_csv_is_read_under_the_kinds_of_the_reference(
     assert "contains 'many' in column 'n', where the reference has numbers" in said
 
 
+@pytest.mark.system
 def test_csv_of_every_type_is_what_was_written(sdk: Client, name: str, tmp_path: Path) -> None:
     from pyarrow import csv
 

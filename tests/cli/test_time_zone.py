@@ -14,6 +14,8 @@ import pytest
 from modelward import Client
 from tests.cli.conftest import Commands
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 TOKYO = ZoneInfo("Asia/Tokyo")
 
 

@@ -236,6 +236,7 @@ def test_near_name_is_suggested() -> None:
         Client("127.0.0.1:1").promote("spx/1", to="Producton", reason="it passed its tests")
 
 
+@pytest.mark.system
 async def test_version_is_taken_in_every_form(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text("weights")
     version = await client.register(name, tmp_path / "model.txt")
@@ -272,6 +273,7 @@ async def test_values_of_numpy_are_numbers(client: AsyncClient, name: str, tmp_p
     assert version.metrics == {"a": 0.5, "b": 2.0}
 
 
+@pytest.mark.system
 async def test_what_the_server_returns_can_be_a_key(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text("weights")
     first, second = [await client.register(name, tmp_path / "model.txt") for _ in range(2)]
@@ -285,6 +287,7 @@ async def test_what_the_server_returns_can_be_a_key(client: AsyncClient, name: s
         await client.compare([], None, [1.0, 2.0], predictions=twice)
 
 
+@pytest.mark.system
 async def test_deadline_that_comes_while_a_stream_is_sent_is_an_error_of_modelward(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:

@@ -151,6 +151,7 @@ def test_failed_request_id_may_be_used_again(stub: LifecycleServiceStub) -> None
     assert stub.CreateModel(pb.CreateModelRequest(model=model, request_id=request_id)).model.name == model
 
 
+@pytest.mark.system
 def test_answer_to_a_request_id_survives_a_restart(tmp_path: Path) -> None:
     request = pb.CreateModelRequest(model="spx", request_id=str(uuid4()))
     answers = []
@@ -162,6 +163,7 @@ def test_answer_to_a_request_id_survives_a_restart(tmp_path: Path) -> None:
     assert answers[0] == answers[1]
 
 
+@pytest.mark.system
 def test_call_waits_for_a_server_that_comes_up_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 60.0)  # A server takes longer to start on a busy machine.
     port = free_port()

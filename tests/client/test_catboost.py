@@ -149,6 +149,7 @@ def test_the_reference_says_of_which_kind_categories_are(tmp_path: Path) -> None
     assert kinds == {"trend": "number", "volume": "number", "venue": "category", "hour": "number"}
 
 
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore")  # MLflow's own warnings.
 def test_mlflow_gives_it_whole_floats_and_text_as_categories(tmp_path: Path) -> None:
     model = catboost_model("binary")
@@ -174,6 +175,7 @@ def test_columns_of_texts_and_embeddings_are_refused_in_words(kind: str, tmp_pat
         formats()["catboost"].save(model, tmp_path / "model.cbm")
 
 
+@pytest.mark.system
 def test_prediction_writes_nothing_and_starts_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = store(catboost_model("regression"), "catboost", tmp_path).predictor
     (empty := tmp_path / "empty").mkdir()

@@ -146,6 +146,7 @@ def test_arrow_of_a_type_that_is_no_feature_is_refused() -> None:
     assert caught.value.violations[0].field == "data.arrow_ipc['span']"
 
 
+@pytest.mark.system
 def test_parquet_is_read_from_an_allowed_place_only(tmp_path: Any) -> None:
     pd.DataFrame(TABLE).to_parquet(tmp_path / "q3.parquet")
     dataset = pb.Dataset(uri=f"file://{tmp_path}/q3.parquet")
@@ -155,6 +156,7 @@ def test_parquet_is_read_from_an_allowed_place_only(tmp_path: Any) -> None:
         read_columns(dataset, "data", NOWHERE)
 
 
+@pytest.mark.system
 def test_an_upload_is_read_as_parquet_or_arrow_by_its_first_bytes(tmp_path: Path) -> None:
     pd.DataFrame(TABLE).to_parquet(tmp_path / "q3.parquet")
     (tmp_path / "q3.arrow").write_bytes(b"".join(to_arrow(to_columns(TABLE))))

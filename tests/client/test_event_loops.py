@@ -35,6 +35,7 @@ def test_async_client_made_outside_a_loop_is_used_in_several_one_after_another(a
         asyncio.run(name_of(client, "d"))
 
 
+@pytest.mark.system
 def test_channels_of_loops_that_ended_leave_nothing_open(answering: MisbehavingServer) -> None:
     AsyncClient(answering.target)  # One that is never used opens nothing.
     client = AsyncClient(answering.target, timeout=PATIENCE_SECONDS)

@@ -38,6 +38,7 @@ def write(folder: Path, kind: str) -> Path:
     return path
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("kind", ["skops", "onnx", "pickle"])
 async def test_a_file_is_recognised_by_its_content(client: AsyncClient, name: str, tmp_path: Path, kind: str) -> None:
     version = await client.register(name, write(tmp_path, kind))

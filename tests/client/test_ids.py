@@ -212,6 +212,7 @@ async def test_comparison_refuses_what_cannot_be_joined(client: AsyncClient, ver
             await client.compare([], None, y, predictions=answers(versions, range(40)))
 
 
+@pytest.mark.system
 def test_server_joins_by_the_same_rule(server: RunningServer, tmp_path: Path) -> None:
     """What comes without the SDK, as from grpcurl: typed columns of their own kinds."""
     (tmp_path / "model.txt").write_text("weights")

@@ -28,6 +28,7 @@ def test_import_of_the_package_loads_neither_grpc_nor_its_own_modules() -> None:
     assert {"grpc", "google.protobuf", *HEAVY} & set(loaded) == set()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["Client", "AsyncClient"])
 def test_a_client_brings_neither_a_heavy_package_nor_the_other_client(name: str) -> None:
     loaded = said(f"import sys, modelward; modelward.{name}('127.0.0.1:1'); print(*sys.modules)")
@@ -41,11 +42,13 @@ def test_a_record_brings_no_client() -> None:
     assert [name for name in loaded if name.endswith("sync.client")] == []
 
 
+@pytest.mark.system
 def test_a_client_brings_no_stub_of_a_service_that_it_has_not_called() -> None:
     loaded = said("import sys, modelward; modelward.Client('127.0.0.1:1'); print(*sys.modules)")
     assert [name for name in loaded if name.endswith("_pb2_grpc")] == []
 
 
+@pytest.mark.system
 def test_help_brings_no_client() -> None:
     program = "import sys; from modelward.cli.commands import MODULES, load_command\n"
     loaded = said(program + "[load_command(name) for name in MODULES]; print(*sys.modules)")
@@ -58,6 +61,7 @@ def test_every_public_name_is_that_of_its_module() -> None:
         assert getattr(modelward, name) is getattr(importlib.import_module(module), name)
 
 
+@pytest.mark.system
 def test_star_import_brings_every_public_name() -> None:
     assert said("from modelward import *; print(*dir())") == sorted({*modelward.__all__, *said("print(*dir())")})
 
@@ -67,6 +71,7 @@ def test_dir_lists_every_name_and_every_module_before_they_are_used() -> None:
     assert {*modelward.__all__, *MODULES, "__doc__", "__file__"} <= set(listed)
 
 
+@pytest.mark.system
 def test_every_public_module_is_an_attribute() -> None:
     names = said(f"import modelward; print(*[getattr(modelward, name).__name__ for name in {MODULES!r}])")
     assert names == [f"modelward.{name}" for name in MODULES]
@@ -79,6 +84,7 @@ def test_an_unknown_name_is_an_error_that_names_it() -> None:
         exec("from modelward import Clinet")
 
 
+@pytest.mark.system
 def test_results_and_errors_survive_pickling_in_a_process_that_has_used_none() -> None:
     sent = (modelward.VersionRef("momentum", 3), modelward.errors.ModelNotFound("no model"))
     program = f"""

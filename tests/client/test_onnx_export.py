@@ -32,6 +32,7 @@ def test_a_linear_model_of_statsmodels_predicts_the_same(kind: str, constant: bo
     assert exported.parity.max_absolute < 1e-12
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("kind", ["Logit", "GLM"])
 async def test_a_logistic_model_of_statsmodels_is_loaded_by_name_with_its_classes(
     client: AsyncClient, name: str, kind: str

@@ -39,6 +39,7 @@ def test_repr_is_one_short_line_that_names_the_class(cls: type[Any]) -> None:
     assert shown.isprintable()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("cls", RECORDS)
 def test_dictionary_is_json_that_keeps_every_field(cls: type[Any]) -> None:
     record = sample(cls)

@@ -75,6 +75,7 @@ def test_walking_forward_takes_the_rows_that_scikit_learn_takes(size: int | None
         assert np.array_equal(test, other_test)
 
 
+@pytest.mark.system
 @given(
     st.sampled_from(
         [PurgedKFold(4, purge=2, embargo=1), CombinatorialPurgedKFold(5, 2, purge=1), WalkForward(3, purge=2)]

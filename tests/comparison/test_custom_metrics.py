@@ -10,6 +10,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from modelward import AsyncClient, Comparison, CustomMetric, Metric, ModelVersion, errors
 from modelward_server.statistics.panel import Panel, reduced
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 DAYS, SYMBOLS = 60, 3
 ROWS = DAYS * SYMBOLS
 RANDOM = np.random.default_rng(7)

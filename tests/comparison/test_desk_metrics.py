@@ -14,6 +14,8 @@ from modelward import AsyncClient, Comparison, Metric, ModelVersion, Significanc
 from modelward_server.statistics.panel import Panel
 from modelward_server.statistics.portfolio import equal_risk_weights
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 SYMBOLS, DAYS = 6, 80
 RANDOM = np.random.default_rng(12)
 PANEL = pd.DataFrame(

@@ -10,6 +10,8 @@ from sklearn.linear_model import LinearRegression
 from modelward import AsyncClient, Comparison, Metric, errors
 from modelward.segments import TimeRange
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 DAYS, SYMBOLS = 60, 3
 ROWS = DAYS * SYMBOLS
 RANDOM = np.random.default_rng(3)

@@ -28,7 +28,7 @@ from tests.support.clients import as_async
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 
-pytestmark = pytest.mark.system  # Runs models in processes.
+pytestmark = [pytest.mark.system, pytest.mark.weekly("postgresql")]  # Runs models in processes.
 
 RNG = np.random.default_rng(4)
 DAYS = pd.date_range("2026-01-05", periods=120)

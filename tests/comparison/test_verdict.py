@@ -97,6 +97,7 @@ def test_equal_models_leave_the_baseline_where_it_is() -> None:
     assert outcome.conclusion.summary.endswith("Both have the same value on these rows.")
 
 
+@pytest.mark.system
 def test_within_the_margin_a_challenger_is_non_inferior() -> None:
     truth, old = up_or_down(rows=1000, accuracy=0.8)
     new = old.copy()

@@ -17,6 +17,8 @@ from tests.security.test_tokens import token_of
 from tests.support.abtest_traffic import outcomes, register_two
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 HOSTILE = "<script>alert(1)</script>"
 FORM = '<form method="post" class="act">'
 

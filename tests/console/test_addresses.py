@@ -11,6 +11,8 @@ from modelward import AsyncClient
 from modelward.retraining import AtSession
 from tests.support.scale import FULL
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 PAGES = [
     "/models/{}",
     "/models/{}.json",

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from modelward import PromotionPolicy, RequiredApproval
 from modelward.governance import ApprovalState
@@ -13,6 +14,8 @@ from tests.console.conftest import ADDRESS, browsing
 from tests.console.desk_browser import FORM, HOSTILE, be, seen, send
 from tests.console.test_changes import fields
 from tests.support.desk import Desk
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 async def test_a_promotion_is_requested_approved_by_each_function_and_made(

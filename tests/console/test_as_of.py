@@ -10,6 +10,8 @@ import pytest
 
 from modelward import AsyncClient
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 ROWS = {"x": np.arange(100.0)}
 
 

@@ -23,6 +23,8 @@ from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 HOSTILE = "<script>alert(1)</script>"
 ORIGIN = {"origin": ADDRESS}
 PART = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n'

@@ -13,6 +13,8 @@ from tests.reports.test_drift_report import Kept, Page
 from tests.support.drift_reports import FEATURES, MADE, crisis, numbers, quarters
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 HOSTILE = "<script>alert(1)</script>"
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 
 from modelward import EngineProof
 from modelward.caller import Role
@@ -16,6 +17,8 @@ from tests.console.desk_browser import HOSTILE, be, seen, send
 from tests.security.test_tokens import token_of
 from tests.support.desk import Desk
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 async def test_the_evidence_of_a_version_is_downloaded(at_desk: httpx.AsyncClient, desk: Desk, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from datetime import date
 from html import unescape
 
 import httpx
+import pytest
 
 from modelward import PromotionPolicy, RequiredApproval
 from modelward_server.console.pages.lists import ROWS
@@ -12,6 +13,8 @@ from tests.console.conftest import ADDRESS
 from tests.console.desk_browser import FORM, HOSTILE, be, seen, send
 from tests.console.test_changes import fields
 from tests.support.desk import Desk
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 async def test_a_finding_is_opened_changed_and_closed_by_those_who_may(at_desk: httpx.AsyncClient, desk: Desk) -> None:

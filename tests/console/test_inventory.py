@@ -148,6 +148,7 @@ async def test_inventory_has_owner_tier_and_next_review(
     assert (row["next_review"], row["limits"], row["regions"]) == ("2027-03-31", f'["10 contracts", "{FORMULA}"]', "")
 
 
+@pytest.mark.system
 async def test_page_of_a_model_shows_what_is_stated_of_it(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str
 ) -> None:
@@ -170,6 +171,7 @@ async def test_page_of_a_model_shows_what_is_stated_of_it(
     assert HOSTILE not in page
 
 
+@pytest.mark.system
 async def test_page_of_a_version_shows_its_lineage(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, tmp_path: Path
 ) -> None:

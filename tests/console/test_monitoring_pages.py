@@ -15,6 +15,8 @@ from modelward_server.console.pages.lists import ROWS
 from tests.reports.test_drift_report import Page
 from tests.support.abtest_traffic import outcomes, register_two
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 HOSTILE = "<script>alert(1)</script>"
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 

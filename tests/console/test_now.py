@@ -8,6 +8,7 @@ import pytest
 from modelward import AsyncClient
 
 
+@pytest.mark.system
 async def test_a_halted_model_comes_first_with_its_reason_and_the_way_out(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.running_server import RunningServer
 HOSTILE = "<script>alert(1)</script>"
 
 
+@pytest.mark.system
 async def test_a_job_and_its_lease_are_shown(browser: httpx.AsyncClient, sdk: AsyncClient, name: str) -> None:
     await sdk.create_model(name)
     job = await sdk.request_retraining(name, reason=HOSTILE, queue=name[-40:])
@@ -32,6 +33,7 @@ async def test_a_job_and_its_lease_are_shown(browser: httpx.AsyncClient, sdk: As
     assert "1 of " in row
 
 
+@pytest.mark.system
 async def test_next_firings_are_shown_until_the_schedule_is_paused(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str
 ) -> None:
@@ -47,6 +49,7 @@ async def test_next_firings_are_shown_until_the_schedule_is_paused(
     assert HOSTILE not in page
 
 
+@pytest.mark.system
 async def test_no_more_than_a_page_of_jobs_is_shown(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +65,7 @@ async def test_no_more_than_a_page_of_jobs_is_shown(
     assert "The newest of each state;" in (await browser.get("/retraining")).text
 
 
+@pytest.mark.system
 async def test_dead_jobs_come_first_with_what_failed(browser: httpx.AsyncClient, sdk: AsyncClient, name: str) -> None:
     for model in (name, f"later-{name}"):
         await sdk.create_model(model)
@@ -74,6 +78,7 @@ async def test_dead_jobs_come_first_with_what_failed(browser: httpx.AsyncClient,
     assert HOSTILE not in page
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("path", ["/retraining", "/retraining.json"])
 async def test_models_of_others_are_not_shown(stranger: httpx.AsyncClient, guarded: RunningServer, path: str) -> None:
     await sign_in(stranger, token_of(guarded, "otto", Role.OPERATOR))

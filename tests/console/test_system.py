@@ -1,6 +1,7 @@
 """The page of the system: health by part, and who the user is to the server."""
 
 import httpx
+import pytest
 
 import modelward
 from modelward import AsyncClient
@@ -38,6 +39,7 @@ async def test_callers_are_told_who_they_are_and_no_secret(stranger: httpx.Async
         assert str(guarded.settings.data_dir) not in (await stranger.get(path)).text
 
 
+@pytest.mark.system
 async def test_operators_see_settings_and_replicas_and_others_do_not(
     stranger: httpx.AsyncClient, guarded: RunningServer
 ) -> None:

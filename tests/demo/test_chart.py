@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from matplotlib.image import imread
 
 from modelward.demo.chart import ProductionPeriod, QuarterOfDrift, draw
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 def test_the_picture_is_a_png_with_something_on_it(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ async def test_crisis_is_drift_and_the_report_says_which_features_drive_it(clien
     assert await client.get_drift_report(report.report_id) == report
 
 
+@pytest.mark.system
 async def test_large_table_goes_as_a_stream_and_finds_the_same(
     client: AsyncClient, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ async def test_large_table_goes_as_a_stream_and_finds_the_same(
     assert reference.digest == (await client.get_reference(version)).digest
 
 
+@pytest.mark.system
 async def test_parquet_that_the_server_reads_finds_the_same(client: AsyncClient, version: str, inbox: Path) -> None:
     CRISIS.to_parquet(inbox / "crisis.parquet", index=False)
     report = await client.detect_drift_uri(version, f"file://{inbox}/crisis.parquet")

@@ -14,6 +14,8 @@ from modelward import Client, ModelVersion, errors
 from tests.support.running_server import RunningServer
 from tests.support.scale import examples
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 T0 = datetime(2024, 3, 4, tzinfo=UTC)
 Truth = dict[str, tuple[int, int]]
 outcomes = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1)

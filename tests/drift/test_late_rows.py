@@ -11,6 +11,8 @@ import pytest
 from modelward import AsyncClient, DriftReport, TimeWindow, errors
 from modelward._sync.observe import Observer
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 RANDOM = np.random.default_rng(6)
 PANEL = pd.DataFrame(
     {

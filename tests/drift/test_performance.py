@@ -190,6 +190,7 @@ async def test_ids_without_characters_or_with_a_nul_are_refused(client: AsyncCli
             await client.record_outcomes(version, [bad], labels=[1])
 
 
+@pytest.mark.system
 async def test_ten_thousand_mistakes_are_told_as_a_few(client: AsyncClient, version: str) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.record_outcomes(version, ids_of(10_000), predictions=[2e60] * 10_000)
@@ -235,6 +236,7 @@ async def test_periods_are_cut_at_the_epoch_newest_first_and_empty_ones_left_out
     assert [one.predictions for one in weekly] == [1, 3, 1]
 
 
+@pytest.mark.system
 async def test_list_goes_on_over_many_pages_and_a_strange_token_is_refused(
     client: AsyncClient, version: str, server: RunningServer
 ) -> None:
@@ -267,6 +269,7 @@ async def test_only_rows_as_old_as_the_horizon_count(client: AsyncClient, versio
     assert (all_of_them.matured, all_of_them.metrics) == (3, {"accuracy": 0.5})
 
 
+@pytest.mark.system
 async def test_estimate_without_labels_is_near_what_the_labels_say_later(client: AsyncClient, version: str) -> None:
     """The model says too much, p where it is right in p squared; calibration must see through that."""
     random = np.random.default_rng(7)
@@ -312,6 +315,7 @@ async def _days(client: AsyncClient, version: str, accuracies: list[float], firs
 CALM = [0.60, 0.62, 0.58, 0.61, 0.59, 0.60, 0.63, 0.57]
 
 
+@pytest.mark.system
 async def test_decline_is_an_alarm_once_in_the_audit_log_and_the_list(
     client: AsyncClient, version: str, server: RunningServer
 ) -> None:
@@ -336,11 +340,13 @@ async def _alarms(client: AsyncClient, version: str) -> tuple[PerformanceAlarm, 
     return await watched_alarm(client, model, first.sequence), late
 
 
+@pytest.mark.system
 async def test_calm_days_and_better_days_raise_no_alarm(client: AsyncClient, version: str) -> None:
     await _days(client, version, [*CALM, 0.58, 0.9])
     assert [one.declined for one in await collect(client.list_performance(version))] == [False] * 10
 
 
+@pytest.mark.system
 async def test_a_day_is_judged_when_its_labels_are_there(client: AsyncClient, version: str) -> None:
     await _days(client, version, CALM)
     names = ids_of(200, 8)
@@ -351,6 +357,7 @@ async def test_a_day_is_judged_when_its_labels_are_there(client: AsyncClient, ve
     assert (await collect(client.list_performance(version)))[0].declined
 
 
+@pytest.mark.system
 async def test_labels_that_never_come_are_not_waited_for_once_later_ones_do(client: AsyncClient, version: str) -> None:
     await _days(client, version, CALM)
     names = ids_of(200, 8)
@@ -362,6 +369,7 @@ async def test_labels_that_never_come_are_not_waited_for_once_later_ones_do(clie
     assert [one.declined for one in (await collect(client.list_performance(version)))[:2]] == [False, True]
 
 
+@pytest.mark.system
 async def test_nothing_is_judged_before_it_is_as_old_as_the_horizon(client: AsyncClient, version: str) -> None:
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     for back, accuracy in zip(range(9, 0, -1), [*CALM, 0.3], strict=True):
@@ -379,6 +387,7 @@ async def test_nothing_is_judged_before_it_is_as_old_as_the_horizon(client: Asyn
     assert [one.declined for one in await collect(client.list_performance(version))] == [True] + [False] * 8
 
 
+@pytest.mark.system
 async def test_numbers_decline_too_and_a_model_becomes_due(client: AsyncClient, version: str) -> None:
     random = np.random.default_rng(7)
     model = version.partition("/")[0]
@@ -405,6 +414,7 @@ def _rmse_above_a_million() -> Any:
     return OnPerformance("rmse", above=1e6)
 
 
+@pytest.mark.system
 async def test_performance_does_not_depend_on_the_order_of_outcomes(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:

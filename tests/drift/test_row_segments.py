@@ -56,6 +56,7 @@ def test_sessions_beside_the_closures_of_shanghai() -> None:
     assert sessions("XSHG", 10, -2, 2) == ["2024-02-07", "2024-02-08", "2024-02-19", "2024-02-20"]
 
 
+@pytest.mark.system
 def test_golden_week_of_tokyo() -> None:
     """Closed from 3 to 6 May 2024, and from 30 December 2023 to 3 January (jpx.co.jp)."""
     assert sessions("XTKS", 4, 1) == ["2024-01-04", "2024-05-07"]
@@ -67,6 +68,7 @@ def test_a_time_of_day_belongs_to_the_session_on_the_exchange_s_clock() -> None:
     assert mask.tolist() == [True, True, False]  # 07:30 and 10:00 on the 19th, 00:30 on the 20th.
 
 
+@pytest.mark.system
 def test_an_evening_belongs_to_the_session_that_it_opened() -> None:
     """Futures of CME open at 17:00 in Chicago on the evening before; Good Friday 2024 was 29 March."""
     times = np.array(["2024-03-28T20:00", "2024-03-31T23:00", "2024-04-01T20:00"], "M8[us]")

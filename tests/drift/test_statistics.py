@@ -68,6 +68,7 @@ def test_ks_equals_scipy_also_with_ties(reference: Any, live: Any, kept_bytes: i
     assert ours.ks_p_value == pytest.approx(theirs.pvalue, abs=1e-12)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("rows", "reference_rows"), [(5, 1200), (1500, 900), (3000, 5000), (70_000, 20_000)])
 @pytest.mark.parametrize("decimals", [1, 3, 15])
 def test_ks_of_large_samples_equals_scipy(rows: int, reference_rows: int, decimals: int) -> None:
@@ -213,6 +214,7 @@ def test_identical_data_give_zero(values: Any, kept_bytes: int) -> None:
     assert same.p_value == 1
 
 
+@pytest.mark.system
 @settings(max_examples=examples(15))
 @given(
     arrays(float, st.integers(1, 40), elements=any_float | weird),
@@ -244,6 +246,7 @@ def _check_sane(feature: FeatureDrift) -> None:
     assert sum(shown.live) == pytest.approx(0 if feature.missing_share == 1 else 1)
 
 
+@pytest.mark.system
 @settings(max_examples=examples(12))
 @given(arrays(float, st.integers(2, 40), elements=finite), st.integers(1, 10), st.randoms(use_true_random=False))
 def test_order_parts_and_unit_of_the_live_data_do_not_matter(live: Any, parts: int, random: Any) -> None:

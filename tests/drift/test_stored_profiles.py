@@ -41,6 +41,7 @@ def store(server: RunningServer, version: ModelVersion, profile: bytes) -> None:
         session.execute(update(ReferenceRow).where(ReferenceRow.model == version.model).values(digest=digest))
 
 
+@pytest.mark.system
 async def test_profile_of_format_3_is_compared_feature_by_feature(
     client: AsyncClient, server: RunningServer, version: ModelVersion
 ) -> None:

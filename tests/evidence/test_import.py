@@ -40,6 +40,8 @@ from tests.support.running_server import RunningServer
 from tests.support.signing_keys import new_key, sign
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 ROWS = pd.DataFrame({"momentum": np.arange(60.0), "volume": np.arange(60.0)[::-1]})
 FOLDER = "versions/spx/2/"
 

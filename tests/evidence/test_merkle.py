@@ -99,6 +99,7 @@ def test_proofs_are_those_of_the_definition(size: int, data: st.DataObject) -> N
     assert is_consistent(first, tree.head(tree.leaves[:first]), size, root, path)
 
 
+@pytest.mark.system
 @given(size=st.integers(2, 40), data=st.data())
 def test_nothing_else_is_proved(size: int, data: st.DataObject) -> None:
     tree = tree_of(size)

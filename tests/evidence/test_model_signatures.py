@@ -55,6 +55,7 @@ def is_verified(case: Path) -> bool:
     return config.get("expect") != "fail" and config["method"] != "sigstore"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_the_server_verifies_what_the_conformance_suite_does(case: Path, tmp_path: Path) -> None:
     model = model_of(case, tmp_path)

@@ -152,6 +152,7 @@ def names_of(pack: Path) -> list[str]:
         return opened.namelist()
 
 
+@pytest.mark.system
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_byte_that_is_changed_anywhere_is_found_and_named(
@@ -190,6 +191,7 @@ def test_a_cut_off_file_is_no_pack(signed: Signed, tmp_path: Path) -> None:
     assert "is no readable ZIP file" in defect
 
 
+@pytest.mark.system
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_byte_of_the_zip_itself_that_is_changed_is_found(signed: Signed, tmp_path: Path, data: st.DataObject) -> None:
@@ -234,6 +236,7 @@ def test_what_does_not_exist_is_not_exported(signed: Signed, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.system
 def test_a_server_without_a_key_exports_what_is_not_signed(tmp_path: Path) -> None:
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
     try:
@@ -260,6 +263,7 @@ def test_heads_prove_that_the_log_is_only_appended_to(signed: Signed) -> None:
     assert json.loads(heads[0].envelope)["payloadType"] == "application/vnd.modelward.log-head+json"
 
 
+@pytest.mark.system
 def test_a_head_of_another_log_is_not_continued(signed: Signed, tmp_path: Path) -> None:
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
     try:

@@ -18,6 +18,8 @@ from tests.evidence.test_pack import names_of, rewritten, write_key
 from tests.support.running_server import RunningServer
 from tests.support.signing_keys import new_key, sign
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 OWN, GIVEN = "versions/spx/1/server-signature.json", "versions/spx/1/model-signature.json"
 
 

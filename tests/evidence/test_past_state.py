@@ -19,6 +19,8 @@ from tests.support.running_server import RunningServer
 from tests.support.values import present
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 NAME = "spx"
 STATES = ("version", "model", "policy", "approvals", "findings", "transitions", "engines", "reviews", "policies")
 

@@ -23,6 +23,8 @@ from tests.support.running_server import RunningServer
 from tests.support.signing_keys import new_key, sign
 from tests.support.signing_vectors import ASSETS, CASES
 
+pytestmark = [pytest.mark.system, pytest.mark.weekly("postgresql")]  # Takes seconds.
+
 KEYS = ASSETS / "keys"
 
 

@@ -20,6 +20,8 @@ from tests.evidence.test_pack import names_of, rewritten, write_key
 from tests.support.running_server import RunningServer
 from tests.support.timestamp_authority import TimestampAuthority
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 class Stamped:
     """A server that asks an authority for time stamps, and a pack of it."""

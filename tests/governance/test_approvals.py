@@ -28,6 +28,7 @@ def failed_gates(error: errors.GatesFailed) -> set[str]:
     return {gate.gate for gate in error.gates}
 
 
+@pytest.mark.system
 def test_a_promotion_needs_each_function_that_the_policy_lists(desk: Desk) -> None:
     name = desk.model("trading", "risk")
     with pytest.raises(errors.GatesFailed, match="request one") as caught:
@@ -119,6 +120,7 @@ def test_a_refusal_says_why_and_ends_the_request(desk: Desk) -> None:
     assert desk.quant.request_approval(f"{name}/1", reason="smaller now").state is ApprovalState.PENDING
 
 
+@pytest.mark.system
 def test_an_approval_expires(desk: Desk) -> None:
     name = desk.model("risk")
     soon = datetime.now(UTC) + timedelta(seconds=2)
@@ -135,6 +137,7 @@ def test_an_approval_expires(desk: Desk) -> None:
         desk.quant.withdraw_approval(request.approval_id)
 
 
+@pytest.mark.system
 def test_the_policy_at_the_time_of_the_promotion_counts(desk: Desk) -> None:
     name = desk.model("risk")
     request = desk.quant.request_approval(f"{name}/1", reason="better")
@@ -153,6 +156,7 @@ def test_the_policy_at_the_time_of_the_promotion_counts(desk: Desk) -> None:
     )
 
 
+@pytest.mark.system
 def test_a_rollback_and_a_halt_need_none(desk: Desk) -> None:
     name = desk.model()
     desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
@@ -176,6 +180,7 @@ def test_a_stage_can_need_approval_too(desk: Desk) -> None:
     assert desk.trader.promote(f"{name}/1", to="staging").version.stage is Stage.STAGING
 
 
+@pytest.mark.system
 def test_evidence_exists_and_is_of_the_model(desk: Desk) -> None:
     name, other = desk.model("risk"), desk.model("risk")
     rows = {"x": np.arange(100.0)}
@@ -312,6 +317,7 @@ def check_independent(approval: Approval, functions: tuple[str, ...]) -> None:
         assert person not in {approval.requested_by, "quant"}
 
 
+@pytest.mark.system
 def test_no_order_of_calls_goes_around_the_approvals(desk: Desk) -> None:
     class OnDesk(Approvals):
         pass

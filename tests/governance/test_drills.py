@@ -21,6 +21,8 @@ from tests.support.ports import free_port
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 SECOND = timedelta(seconds=1)
 WHY = "yearly test of the kill switch"
 RELEASED = Path(__file__).parents[2] / "protos" / "released" / "modelward-0.1.0.binpb"

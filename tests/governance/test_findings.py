@@ -153,6 +153,7 @@ def test_a_finding_about_another_version_stops_none(desk: Desk) -> None:
     assert desk.trader.promote(f"{name}/1", to="production", reason=WHY).version.stage is Stage.PRODUCTION
 
 
+@pytest.mark.system
 def test_without_a_policy_findings_stop_nothing_and_never_a_rollback_or_a_halt(desk: Desk) -> None:
     name = desk.model()
     opened(desk, name, severity="critical")
@@ -253,6 +254,7 @@ def independent(finding: Finding) -> set[str]:
     return {"founder", "risk", "both"} - {finding.owner, *finding.former_owners}
 
 
+@pytest.mark.system
 def test_no_order_of_calls_promotes_past_a_blocking_finding(desk: Desk) -> None:
     class OnDesk(Findings):
         pass

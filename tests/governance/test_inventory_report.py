@@ -23,7 +23,7 @@ from tests.support.running_server import RunningServer
 from tests.support.server_clock import ServerClock, server_clock
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.weekly("postgresql")
+pytestmark = [pytest.mark.system, pytest.mark.weekly("postgresql")]  # Takes seconds.
 YEAR_END = date(2025, 12, 31)
 WHY = "it passed its tests"
 FORMULA = "=HYPERLINK(1)"

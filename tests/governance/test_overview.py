@@ -331,6 +331,7 @@ def test_client_of_some_models_sees_only_those(filled: Filled) -> None:
     assert all(one.model.startswith(filled.prefixes[0]) for one in unrelated)
 
 
+@pytest.mark.system
 async def test_what_needs_attention_says_what_to_do(
     server: RunningServer, client: AsyncClient, name: str, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ async def staged(client: AsyncClient, name: str) -> str:
     return str(version)
 
 
+@pytest.mark.system
 async def test_a_promotion_and_a_rollback_need_one(client: AsyncClient, name: str) -> None:
     first, second = await staged(client, name), await staged(client, name)
     with pytest.raises(errors.InvalidField, match="reason: is missing; say why"):
@@ -35,6 +36,7 @@ async def test_a_dry_run_which_comes_first_needs_none(client: AsyncClient, name:
         await client.rollback(name, dry_run=True)
 
 
+@pytest.mark.system
 async def test_the_end_of_a_test_needs_one_but_for_the_rule_which_has_its_own(client: AsyncClient, name: str) -> None:
     arms = {"champion": await staged(client, name), "challenger": await staged(client, name)}
     test = await client.create_ab_test(name, arms, primary_metric="pnl_bps")
@@ -45,6 +47,7 @@ async def test_the_end_of_a_test_needs_one_but_for_the_rule_which_has_its_own(cl
     assert (await client.conclude_ab_test(test, winner="champion", reason="no time")).conclusion
 
 
+@pytest.mark.system
 async def test_a_policy_can_leave_it_out(client: AsyncClient, name: str) -> None:
     first, second = await staged(client, name), await staged(client, name)
     await client.set_promotion_policy(PromotionPolicy(name, disabled_gates=("reason",)))

@@ -19,6 +19,8 @@ from modelward import (
 from modelward_server.lifecycle.due_reviews import list_due_reviews
 from tests.support.desk import FILE, Desk
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 WHY = "it passed its tests"
 TOMORROW = datetime.now(UTC).date() + timedelta(days=1)
 

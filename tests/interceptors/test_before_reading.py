@@ -32,6 +32,8 @@ from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 MESSAGES, AT_ONCE, MEGABYTES = (1_000, 32, 60) if FULL else (48, 32, 60)
 MAX_GROWTH_MB = 200
 METHODS = [

@@ -14,6 +14,8 @@ from modelward_server.interceptors import unread
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 SIZE = 32 << 20
 
 

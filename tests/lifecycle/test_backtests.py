@@ -45,6 +45,7 @@ async def passed(client: AsyncClient, version: ModelVersion, **conditions: Any) 
     return [gate.evidence for gate in gates]
 
 
+@pytest.mark.system
 async def test_the_returns_of_all_trials_tell_how_much_is_luck(client: AsyncClient, name: str) -> None:
     returns = returns_of(20)
     version = await registered(client, name, returns)
@@ -69,6 +70,7 @@ async def test_the_returns_of_all_trials_tell_how_much_is_luck(client: AsyncClie
     assert all(0 <= cut.sharpe < found.sharpe for cut in found.haircuts)
 
 
+@pytest.mark.system
 async def test_only_the_record_of_the_registration_has_the_logits(client: AsyncClient, name: str) -> None:
     version = await client.register(name, MODEL, trials=returns_of(5, days=60))
     changed = await client.update_version(version, tags={"desk": "a"})
@@ -80,6 +82,7 @@ async def test_only_the_record_of_the_registration_has_the_logits(client: AsyncC
     assert {kind: bool(found) for kind, found in logits.items()} == {"registered": True, "version": False}
 
 
+@pytest.mark.system
 async def test_gates_on_luck_and_on_the_track_record_say_what_they_found(client: AsyncClient, name: str) -> None:
     lucky = await registered(client, name, returns_of(50))
     said = await refused(client, lucky, max_pbo=0.2, min_deflated_sharpe=0.95, min_track_record=0.95)
@@ -93,6 +96,7 @@ async def test_gates_on_luck_and_on_the_track_record_say_what_they_found(client:
     assert "40 rows, needs " in await refused(client, short, min_track_record=0.95)
 
 
+@pytest.mark.system
 async def test_a_version_without_returns_does_not_pass_gates_on_them(client: AsyncClient, name: str) -> None:
     version = await registered(client, name, 500)
     assert version.overfitting is not None
@@ -103,6 +107,7 @@ async def test_a_version_without_returns_does_not_pass_gates_on_them(client: Asy
     assert "without two trials" in await refused(client, await registered(client, name, returns_of(1)), max_pbo=0.5)
 
 
+@pytest.mark.system
 async def test_a_comparison_counts_the_trials_of_all_versions(client: AsyncClient, name: str) -> None:
     first, second = await registered(client, name, 500), await registered(client, name, None)
     random = np.random.default_rng(0)
@@ -124,6 +129,7 @@ async def test_a_comparison_counts_the_trials_of_all_versions(client: AsyncClien
     assert (await client.get_comparison(told.comparison_id)).overfitting == told.overfitting
 
 
+@pytest.mark.system
 async def test_a_panels_track_record_counts_its_times(client: AsyncClient, name: str) -> None:
     first, second = await registered(client, name, None), await registered(client, name, None)
     random, days = np.random.default_rng(0), np.repeat(np.arange(300), 2)
@@ -136,6 +142,7 @@ async def test_a_panels_track_record_counts_its_times(client: AsyncClient, name:
     assert evidence.startswith("300 rows, needs ")
 
 
+@pytest.mark.system
 async def test_the_chosen_configuration_need_not_be_the_best(client: AsyncClient, name: str) -> None:
     returns = returns_of(3).assign(day=pd.date_range("2024-01-01", periods=504))
     version = await registered(client, name, BacktestTrials(returns, chosen="c1", periods_per_year=52))
@@ -145,6 +152,7 @@ async def test_the_chosen_configuration_need_not_be_the_best(client: AsyncClient
     assert version.overfitting.backtest.sharpe == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.system
 async def test_folds_are_kept_with_the_version(client: AsyncClient, name: str) -> None:
     folds = (
         ValidationFold("2022", {"rank_ic": 0.03}, 4000, 1000, "2018-01-02", "2021-12-31", "2022-01-03", "2022-12-30"),
@@ -181,6 +189,7 @@ async def test_trials_that_cannot_be_read_register_nothing(
         await client.get_model(name)
 
 
+@pytest.mark.system
 async def test_folds_of_versions_are_set_side_by_side(client: AsyncClient, name: str) -> None:
     def fold(year: int, metrics: dict[str, float], test_from: str = "") -> ValidationFold:
         return ValidationFold(str(year), metrics, test_from=test_from)

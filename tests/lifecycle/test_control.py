@@ -37,6 +37,7 @@ async def _promoted(client: AsyncClient, name: str, artifact: Path, **facts: Any
     return str(version)
 
 
+@pytest.mark.system
 async def test_rollbacks_go_back_one_promotion_at_a_time(client: AsyncClient, name: str, artifact: Path) -> None:
     for _ in range(3):
         await _promoted(client, name, artifact)
@@ -50,6 +51,7 @@ async def test_rollbacks_go_back_one_promotion_at_a_time(client: AsyncClient, na
     assert (await client.resolve(name)).version.version == 1
 
 
+@pytest.mark.system
 async def test_rollback_to_a_version_in_staging_is_no_promotion_of_it(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -70,6 +72,7 @@ async def test_rollback_brings_back_what_was_taken_out_of_production(
     assert (result.version.version, result.archived) == (1, None)
 
 
+@pytest.mark.system
 async def test_rollback_dry_run_changes_nothing(client: AsyncClient, name: str, artifact: Path) -> None:
     for _ in range(2):
         await _promoted(client, name, artifact)
@@ -77,6 +80,7 @@ async def test_rollback_dry_run_changes_nothing(client: AsyncClient, name: str, 
     assert (await client.resolve(name)).version.version == 2
 
 
+@pytest.mark.system
 async def test_version_promoted_again_after_a_rollback_displaces_what_it_finds(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -88,6 +92,7 @@ async def test_version_promoted_again_after_a_rollback_displaces_what_it_finds(
     assert (await client.rollback(name, reason="it lost money")).version.version == 1
 
 
+@pytest.mark.system
 async def test_halted_model_does_not_resolve_until_it_is_resumed(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -112,6 +117,7 @@ async def test_halt_without_a_reason_is_refused(client: AsyncClient, name: str, 
     assert caught.value.violations[0].field == "reason"
 
 
+@pytest.mark.system
 async def test_refused_promotion_lists_every_gate_that_failed(client: AsyncClient, name: str, artifact: Path) -> None:
     await _promoted(client, name, artifact, metrics={"accuracy": 0.60, "log_loss": 0.60})
     candidate = await client.register(name, artifact, metrics={"accuracy": 0.57, "log_loss": 0.70})
@@ -144,6 +150,7 @@ async def test_refused_promotion_lists_every_gate_that_failed(client: AsyncClien
     assert (await client.resolve(name)).version.version == 1
 
 
+@pytest.mark.system
 async def test_passed_gates_are_kept_with_the_transition(
     client: AsyncClient, server: RunningServer, name: str, artifact: Path
 ) -> None:
@@ -165,6 +172,7 @@ async def test_passed_gates_are_kept_with_the_transition(
     assert (await collect(client.list_transitions(name)))[0].gates == result.gates
 
 
+@pytest.mark.system
 async def test_gates_look_at_drift_reports_and_comparisons(client: AsyncClient, name: str, tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     x = {"ret": random.normal(size=400), "vol": random.normal(size=400)}
@@ -260,6 +268,7 @@ async def test_tampering_with_the_audit_log_is_found_and_named(tmp_path: Path, a
     assert found[: len(defects)] == defects
 
 
+@pytest.mark.system
 async def test_registration_after_a_promotion_starts_in_training_again(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:

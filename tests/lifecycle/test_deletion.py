@@ -12,6 +12,8 @@ from modelward_server.storage.retention import Retention
 from tests.support.running_server import RunningServer
 from tests.support.values import present
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 async def archived(client: AsyncClient, name: str, tmp_path: Path, content: bytes) -> None:
     """Register a version, and a second one that takes production over from it."""

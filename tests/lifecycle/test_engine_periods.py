@@ -7,6 +7,8 @@ import pytest
 
 from modelward import AsyncClient, EnginePeriod, errors
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 SOON = timedelta(microseconds=1)
 
 

@@ -70,6 +70,7 @@ async def test_model_that_was_halted_before_keeps_its_reason(client: AsyncClient
     assert list(result.already_halted) == [first] == [await client.get_model(f"{prefix}b")]
 
 
+@pytest.mark.system
 async def test_each_halt_is_on_record_as_if_it_were_alone(client: AsyncClient, prefix: str) -> None:
     await client.halt(f"{prefix}b", reason="stop")
     await client.resume(f"{prefix}b")
@@ -130,6 +131,7 @@ async def test_unclear_selection_and_missing_reason_are_refused(
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
+@pytest.mark.system
 async def test_failure_in_the_middle_halts_none(
     client: AsyncClient, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ async def test_other_changes_leave_it_as_it_is(client: AsyncClient, name: str) -
     assert (await client.update_model(name, description="new")).inventory == FULL
 
 
+@pytest.mark.system
 async def test_audit_log_has_the_values_before_and_after(client: AsyncClient, name: str) -> None:
     await client.create_model(name, inventory=FULL)
     await client.update_model(name, inventory={"tier": 2})
@@ -167,6 +168,7 @@ async def test_inventory_of_production_has_owner_and_tier_of_now(client: AsyncCl
     assert row.inventory == FULL
 
 
+@pytest.mark.system
 async def test_of_changes_at_once_none_closes_a_cycle(client: AsyncClient, name: str) -> None:
     names = [f"{name}-a", f"{name}-b"]
     for model in names:

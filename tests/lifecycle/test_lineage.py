@@ -166,6 +166,7 @@ async def test_a_mapping_changes_the_fields_that_it_names_and_no_other(
     assert (await client.update_version(version, lineage=Lineage())).lineage == Lineage()
 
 
+@pytest.mark.system
 async def test_audit_log_has_the_values_before_and_after(client: AsyncClient, name: str, model: Path) -> None:
     version = await client.register(name, model, lineage=replace(WHOLE, parent_version=0))
     await client.update_version(version, lineage={"limits": ["5 contracts"]})

@@ -16,6 +16,8 @@ from modelward_server.lifecycle.transition_queries import list_transitions
 from modelward_server.storage import search
 from modelward_server.storage.ledger import Ledger
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 FILTERS = {
     "all": VersionFilter(),
     "of a model": VersionFilter(name_prefix="spx"),

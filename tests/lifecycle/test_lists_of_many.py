@@ -9,6 +9,8 @@ import pytest
 from modelward import AsyncClient, LoadFailure, ModelRollout, ProductionVersion, Rollout, Stage, Transition, errors
 from tests.support.clients import collect
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 MODELS = 3
 
 

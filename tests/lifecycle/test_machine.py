@@ -45,6 +45,8 @@ from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.tables import RequestRow, TransitionRow, VersionRow
 from tests.support.scale import FULL
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 LEGAL = {
     ("training", "staging"),
     ("training", "archived"),

@@ -46,6 +46,7 @@ def _error(server: RunningServer, request: pb.RegisterModelVersionRequest) -> Ex
     return error_of(refused.value)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("names", WRONG.values(), ids=WRONG)
 def test_manifest_is_refused(server: RunningServer, name: str, names: list[str], tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(CONTENT)

@@ -9,6 +9,7 @@ from modelward.signature import ColumnKind, Signature
 from modelward_server.lifecycle.mlflow_folder import MlflowFolder, read_description
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "text",
     [

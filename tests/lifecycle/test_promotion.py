@@ -37,6 +37,7 @@ def test_every_move_is_either_legal_or_refused_with_what_is_legal(current: Stage
     assert caught.value.metadata == {"from": current, "to": to, "legal": ",".join(LEGAL_MOVES[current])}
 
 
+@pytest.mark.system
 async def test_promotion_into_production_archives_the_version_there(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -72,6 +73,7 @@ async def test_promotion_on_a_stale_etag_aborts(client: AsyncClient, name: str, 
         await client.promote(seen, to="staging", etag=seen.etag)
 
 
+@pytest.mark.system
 async def test_dry_run_tells_what_would_happen_and_changes_nothing(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -83,6 +85,7 @@ async def test_dry_run_tells_what_would_happen_and_changes_nothing(
     assert len(await collect(client.list_transitions(name))) == 5
 
 
+@pytest.mark.system
 async def test_history_tells_who_moved_what_when_and_why(client: AsyncClient, name: str, artifact: Path) -> None:
     await _register(client, name, artifact, "staging", "production")
     await _register(client, name, artifact, "staging")
@@ -101,6 +104,7 @@ async def test_history_tells_who_moved_what_when_and_why(client: AsyncClient, na
     ]
 
 
+@pytest.mark.system
 async def test_resolve_finds_by_stage_number_and_alias(client: AsyncClient, name: str, artifact: Path) -> None:
     await _register(client, name, artifact, "staging", "production")
     await _register(client, name, artifact, "staging")
@@ -128,6 +132,7 @@ async def test_resolve_without_anything_there_says_so(client: AsyncClient, name:
         await client.resolve(name, version=7)
 
 
+@pytest.mark.system
 async def test_resolve_as_of_answers_for_the_past(client: AsyncClient, name: str, artifact: Path) -> None:
     await _register(client, name, artifact, "staging", "production")
     await _register(client, name, artifact, "staging")

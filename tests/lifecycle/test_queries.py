@@ -92,6 +92,7 @@ filters = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.system
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filters, st.integers(1, 7))
 def test_pages_of_versions_are_those_of_the_whole_list_with_the_conditions_looked_at_one_by_one(
@@ -169,6 +170,7 @@ def test_models_are_those_that_meet_every_condition(
     assert found == expected
 
 
+@pytest.mark.system
 def test_conditions_see_a_change_of_tags_and_metrics_at_once(sdk: Client, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"model")
     version = sdk.register(name, tmp_path / "model.bin", tags={"desk": "fx"}, metrics={"accuracy": 0.5})

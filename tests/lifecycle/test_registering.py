@@ -31,6 +31,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model.bin"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("table", [SMALL, LARGE], ids=["small", "large"])
 async def test_version_is_returned_with_its_reference(
     client: AsyncClient, name: str, model: Path, table: dict[str, Any]
@@ -45,6 +46,7 @@ async def test_version_is_returned_with_its_reference(
     assert (registered.digest, registered.ignored_columns) == (afterwards.digest, tuple(ignore))
 
 
+@pytest.mark.system
 async def test_reference_may_be_files_that_the_server_reads(
     client: AsyncClient, name: str, model: Path, inbox: Path
 ) -> None:
@@ -80,6 +82,7 @@ async def test_reference_that_is_refused_registers_nothing(
         await client.get_model(name)
 
 
+@pytest.mark.system
 async def test_callers_own_request_id_makes_its_retry_the_same_registration(
     client: AsyncClient, name: str, model: Path
 ) -> None:
@@ -93,6 +96,7 @@ async def test_callers_own_request_id_makes_its_retry_the_same_registration(
     assert len(await collect(client.list_versions(name))) == 1
 
 
+@pytest.mark.system
 async def test_audit_log_has_the_registration_and_its_reference_in_one_transaction(
     client: AsyncClient, name: str, model: Path
 ) -> None:

@@ -278,6 +278,7 @@ async def test_models_are_filtered_by_name_stage_and_tag(client: AsyncClient, na
     assert [m.name for m in await collect(client.list_models(name_prefix=f"{name}.c%"))] == []
 
 
+@pytest.mark.system
 async def test_versions_are_filtered_by_stage_tag_metric_and_time(client: AsyncClient, name: str, folder: Path) -> None:
     for accuracy in (0.50, 0.55, 0.60):
         await client.register(name, folder, metrics={"accuracy": accuracy}, tags={"round": f"{accuracy:.2f}"})

@@ -35,6 +35,7 @@ async def _take(events: AsyncGenerator[ModelEvent, None], count: int) -> list[Mo
         return [await anext(events) for _ in range(count)]
 
 
+@pytest.mark.system
 async def test_watch_tells_how_things_stand_and_then_every_change_in_order(
     server: RunningServer, name: str, artifact: Path
 ) -> None:
@@ -67,6 +68,7 @@ async def test_watch_tells_how_things_stand_and_then_every_change_in_order(
         await events.aclose()
 
 
+@pytest.mark.system
 async def test_token_goes_on_behind_its_event(server: RunningServer, name: str, artifact: Path) -> None:
     async with AsyncClient(server.target) as client:
         await client.create_model(name)
@@ -84,6 +86,7 @@ async def test_token_goes_on_behind_its_event(server: RunningServer, name: str, 
         await last.aclose()
 
 
+@pytest.mark.system
 def test_sync_watch_sees_changes_of_others(server: RunningServer, name: str, artifact: Path) -> None:
     with Client(server.target) as client, Client(server.target) as other:
         client.create_model(name)
@@ -117,6 +120,7 @@ async def test_watch_survives_a_restart_without_gap_or_repeat(tmp_path: Path, ar
     assert [event.subject.version for event in seen[1:]] == [1, 2, 3, 4, 5, 6]  # type: ignore[union-attr]
 
 
+@pytest.mark.system
 async def test_watcher_that_fell_behind_what_is_in_memory_reads_on_from_the_log(
     server: RunningServer, name: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +154,7 @@ def test_token_that_is_none_is_refused(server: RunningServer, token: str, kind: 
     assert isinstance(error_of(caught.value), kind)
 
 
+@pytest.mark.system
 async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -211,6 +216,7 @@ async def test_a_database_that_is_away_when_the_feed_begins_is_waited_for(
     await asyncio.to_thread(running.stop)
 
 
+@pytest.mark.system
 async def test_who_names_kinds_receives_engines_and_jobs_and_others_do_not(
     server: RunningServer, name: str, artifact: Path
 ) -> None:
@@ -264,6 +270,7 @@ async def test_a_watch_of_changes_only_resumes_where_it_began(server: RunningSer
         await resumed.aclose()
 
 
+@pytest.mark.system
 async def test_an_engine_that_was_gone_is_told_of_when_it_reports_again(
     server: RunningServer, name: str, artifact: Path
 ) -> None:

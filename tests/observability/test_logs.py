@@ -206,6 +206,7 @@ def test_a_line_within_a_trace_names_it(log: Log) -> None:
     assert line["trace_id"] == format(span.get_span_context().trace_id, "032x")
 
 
+@pytest.mark.system
 def test_without_the_setting_calls_are_not_logged_and_have_no_ids(tmp_path: Path, log: Log) -> None:
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
     with grpc.insecure_channel(running.target) as channel:

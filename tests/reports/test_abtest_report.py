@@ -8,6 +8,8 @@ from modelward import AsyncClient, errors
 from tests.reports.test_drift_report import Page
 from tests.support.abtest_traffic import outcomes, register_two
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 async def test_page_and_picture_show_how_a_test_stands(client: AsyncClient, name: str, tmp_path: Path) -> None:
     test = await client.create_ab_test(

@@ -5,6 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from modelward import AsyncClient
 from tests.support.clients import collect
 from tests.support.running_server import RunningServer
@@ -17,6 +19,7 @@ async def _records(client: AsyncClient, name: str) -> list[tuple[str, dict[str, 
     return [(r.kind, json.loads(r.payload)) for r in records if r.model == name and r.kind in kinds]
 
 
+@pytest.mark.system
 async def test_every_change_of_a_schedule_is_on_record_with_how_it_stands_then(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     made = await client.create_schedule(name, every=timedelta(days=1))
@@ -35,6 +38,7 @@ async def test_every_change_of_a_schedule_is_on_record_with_how_it_stands_then(c
     ]
 
 
+@pytest.mark.system
 async def test_every_step_of_a_job_is_on_record_and_a_heartbeat_is_not(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:

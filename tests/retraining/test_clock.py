@@ -64,6 +64,7 @@ def test_a_star_for_the_hours_goes_on_through_a_clock_change(expression: str, ho
         assert list(times) == [begin + number * timedelta(hours=hours) for number in range(1, 13)]
 
 
+@pytest.mark.system
 @settings(max_examples=examples(60))
 @given(st.sampled_from(["*", "*/20", "30", "0,30"]), st.integers(0, 3), ZONES, INSTANTS)
 def test_a_named_hour_has_each_local_time_once(minutes: str, hour: int, zone: str, after: datetime) -> None:

@@ -50,6 +50,7 @@ async def test_a_policy_is_replaced_by_its_etag(client: AsyncClient, name: str) 
         await client.get_retraining_policy("nobody-made-this")
 
 
+@pytest.mark.system
 async def test_workers_get_jobs_of_their_queue_and_labels_only(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     asked = await client.request_retraining(name, queue=name, labels={"gpu": "yes"})
@@ -63,6 +64,7 @@ async def test_workers_get_jobs_of_their_queue_and_labels_only(client: AsyncClie
     assert [job.job_id for job in await collect(client.list_jobs(queue=name))] == [asked.job_id]
 
 
+@pytest.mark.system
 async def test_a_worker_that_waits_gets_a_job_as_soon_as_there_is_one(server: RunningServer, name: str) -> None:
     async with AsyncClient(server.target) as client:
         await client.create_model(name)
@@ -73,6 +75,7 @@ async def test_a_worker_that_waits_gets_a_job_as_soon_as_there_is_one(server: Ru
         assert (await waiting).model == name
 
 
+@pytest.mark.system
 async def test_a_worker_waits_for_a_lease_that_runs_out(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name, queue=name)
@@ -100,6 +103,7 @@ async def test_fences_rise_over_all_jobs(client: AsyncClient, name: str) -> None
     assert 0 < fences[0] < fences[1]
 
 
+@pytest.mark.system
 async def test_who_lost_the_lease_can_neither_register_nor_complete(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -117,6 +121,7 @@ async def test_who_lost_the_lease_can_neither_register_nor_complete(
     assert (done.state, done.successor) == (JobState.SUCCEEDED, 1)
 
 
+@pytest.mark.system
 async def test_a_job_has_one_version_whoever_goes_on_with_it(client: AsyncClient, name: str, artifact: Path) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
@@ -131,6 +136,7 @@ async def test_a_job_has_one_version_whoever_goes_on_with_it(client: AsyncClient
     assert len(await collect(client.list_versions(name))) == 1
 
 
+@pytest.mark.system
 async def test_a_job_of_another_model_or_without_a_fence_registers_nothing(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -144,6 +150,7 @@ async def test_a_job_of_another_model_or_without_a_fence_registers_nothing(
         await client.register(name, artifact, job=unfenced)
 
 
+@pytest.mark.system
 async def test_a_job_that_is_given_back_is_free_at_once_and_the_attempt_does_not_count(
     client: AsyncClient, name: str
 ) -> None:
@@ -186,6 +193,7 @@ async def test_progress_is_seen_in_the_list(client: AsyncClient, name: str) -> N
         await client.heartbeat_job(job, progress=1.5)
 
 
+@pytest.mark.system
 async def test_one_worker_may_take_several_jobs_at_once(client: AsyncClient, name: str, artifact: Path) -> None:
     """Models with a schedule and without one, each job once, the oldest first, with fences that rise."""
     models = [f"{name}-{number}" for number in range(5)]

@@ -43,6 +43,7 @@ async def _due(client: AsyncClient, name: str) -> DueModel | None:
     return found[0] if found else None
 
 
+@pytest.mark.system
 async def test_a_logged_metric_below_its_bound_makes_the_model_due_with_evidence(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -62,6 +63,7 @@ async def test_a_logged_metric_below_its_bound_makes_the_model_due_with_evidence
     assert await _due(client, name) is None  # The latest value counts.
 
 
+@pytest.mark.system
 async def test_a_fall_counts_from_the_metric_at_registration(client: AsyncClient, name: str, artifact: Path) -> None:
     await _in_production(client, name, artifact, metrics={"accuracy": 0.75})
     await client.create_schedule(name, performance=OnPerformance("accuracy", fallen_by=0.125))
@@ -83,6 +85,7 @@ async def test_what_a_candidate_measures_does_not_make_its_model_due(
     assert await _due(client, name) is None
 
 
+@pytest.mark.system
 async def test_drift_makes_the_model_due_and_names_the_report(client: AsyncClient, name: str, artifact: Path) -> None:
     random = np.random.default_rng(0)
     await _in_production(client, name, artifact, reference={"x": random.normal(size=500)})
@@ -95,6 +98,7 @@ async def test_drift_makes_the_model_due_and_names_the_report(client: AsyncClien
     assert due.reasons[0].evidence == DriftEvidence(report.report_id, 1, report.score, None)
 
 
+@pytest.mark.system
 async def test_several_reasons_make_one_job_that_carries_them_all(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -114,6 +118,7 @@ async def test_several_reasons_make_one_job_that_carries_them_all(
     assert job.reasons == (await client.get_job(job.job_id)).reasons
 
 
+@pytest.mark.system
 async def test_a_job_goes_from_lease_to_successor_and_the_model_is_no_longer_due(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:
@@ -155,6 +160,7 @@ async def test_a_model_that_is_not_due_has_no_job(client: AsyncClient, name: str
     assert await collect(client.list_jobs(name)) == []
 
 
+@pytest.mark.system
 async def test_a_lease_that_runs_out_frees_the_job_and_its_holder_has_lost_it(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
@@ -248,6 +254,7 @@ async def test_unknown_states_and_ids_are_named(client: AsyncClient) -> None:
         await client.request_retraining("nobody-made-this")
 
 
+@pytest.mark.system
 async def test_of_many_workers_at_once_exactly_one_gets_the_job(server: RunningServer, name: str) -> None:
     async with AsyncClient(server.target, actor="tester") as client:
         await client.create_model(name)
@@ -270,6 +277,7 @@ async def lone(tmp_path: Path) -> AsyncIterator[AsyncClient]:
     await asyncio.to_thread(running.stop)
 
 
+@pytest.mark.system
 async def test_without_a_model_each_worker_gets_the_longest_due_that_is_free(lone: AsyncClient) -> None:
     for model in ("b", "a", "c"):
         await lone.create_model(model)
@@ -280,6 +288,7 @@ async def test_without_a_model_each_worker_gets_the_longest_due_that_is_free(lon
         await lone.lease_job(holder="trainer-1")
 
 
+@pytest.mark.system
 async def test_what_is_due_follows_the_clock_without_a_change(lone: AsyncClient) -> None:
     await lone.create_model("spx")
     await lone.request_retraining("spx")

@@ -25,6 +25,8 @@ from modelward_server.retraining.schedule_inputs import due_model
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

@@ -16,6 +16,8 @@ from modelward_server.storage.tables import MetricRow, TransitionRow, VersionRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 
+pytestmark = [pytest.mark.system, pytest.mark.weekly("postgresql")]  # Takes seconds.
+
 DAY = timedelta(days=1)
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 DRIFTED = (5, 7, 12, 20, 26, 40)

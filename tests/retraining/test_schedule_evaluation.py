@@ -106,6 +106,7 @@ def test_four_years_fire_once_each_local_day_over_every_clock_change(zone: str, 
     assert end - expected[-1] < 2 * DAY
 
 
+@pytest.mark.system
 def test_a_century_of_leap_days_fires_on_leap_days_only() -> None:
     model = Model(schedule(Cron("0 0 29 2 *")))
     for now in steps(T0, datetime(2124, 1, 1, tzinfo=UTC), 30 * DAY):
@@ -224,6 +225,7 @@ def test_two_schedules_of_one_model_make_one_job() -> None:
     assert found == [("a", FIRED), ("b", JOINED), ("c", JOINED)]
 
 
+@pytest.mark.system
 def test_a_year_of_half_days_with_a_job_for_each_session() -> None:
     model = Model(schedule(AtSession("XNYS", after_close=15 * MINUTE), policy=SchedulePolicy()))
     for now in steps(T0, T0 + 366 * DAY, 4 * MINUTE * 60):

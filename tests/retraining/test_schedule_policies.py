@@ -44,6 +44,7 @@ POLICY = SchedulePolicy(
 )
 
 
+@pytest.mark.system
 async def test_a_policy_and_a_session_come_back_as_they_went(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     first = AtSession("XLON", SessionChoice.FIRST_OF_MONTH, after_open=timedelta(0))
@@ -65,6 +66,7 @@ async def test_a_policy_and_a_session_come_back_as_they_went(client: AsyncClient
     )
 
 
+@pytest.mark.system
 async def test_a_preview_honours_half_days_and_says_what_it_would_skip(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     freeze = FreezeWindow(datetime(2024, 7, 4, tzinfo=UTC), datetime(2024, 7, 6, tzinfo=UTC), "long weekend")
@@ -162,6 +164,7 @@ async def test_what_makes_no_sense_is_refused_by_its_field(
     assert await collect(client.list_schedules(name)) == []
 
 
+@pytest.mark.system
 async def test_a_lease_decides_the_firing_and_history_has_it(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"model")
     version = await client.register(name, tmp_path / "model.bin", metrics={"accuracy": 0.6})

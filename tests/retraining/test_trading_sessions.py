@@ -48,6 +48,7 @@ def fired(trigger: AtSession) -> list[datetime]:
     return list(takewhile(lambda one: one < end, firing_times(trigger, at(date(2023, 1, 1), 0, 0, NEW_YORK))))
 
 
+@pytest.mark.system
 def test_three_years_of_minutes_after_the_close_honour_holidays_half_days_and_clock_changes() -> None:
     expected = [at(day, 13 if day in NYSE_AT_ONE else 16, 30, NEW_YORK) for day in nyse_days()]
     assert len(expected) == 250 + 252 + 250
@@ -68,6 +69,7 @@ def test_the_first_session_of_the_week_is_tuesday_after_a_holiday() -> None:
     assert at(date(2024, 9, 3), 9, 30, NEW_YORK) in expected  # Labor Day was the Monday.
 
 
+@pytest.mark.system
 def test_london_closes_at_half_past_noon_before_christmas_and_new_year() -> None:
     times = islice(firing_times(AtSession("XLON", after_close=timedelta(0)), at(date(2024, 12, 23), 0, 0, LONDON)), 7)
     assert [one.astimezone(LONDON).strftime("%m-%d %H:%M") for one in times] == [

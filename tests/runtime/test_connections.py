@@ -10,6 +10,8 @@ from modelward_server import app
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 HANDSHAKE = "grpc.server_handshake_timeout_ms"
 
 

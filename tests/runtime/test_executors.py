@@ -83,6 +83,7 @@ async def test_close_does_not_wait_for_what_hangs() -> None:
     assert await executor.close(PATIENCE_SECONDS)
 
 
+@pytest.mark.system
 async def test_what_is_urgent_is_answered_while_everything_else_is_at_its_bound(
     client: AsyncClient, server: RunningServer, name: str, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ async def health(target: str) -> int:
     return int(answer.status)
 
 
+@pytest.mark.system
 async def test_client_that_is_told_to_come_again_does_so(client: AsyncClient, server: RunningServer, name: str) -> None:
     await client.create_model(name)
     reads = server.app.executors.reads

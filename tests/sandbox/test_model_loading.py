@@ -36,6 +36,7 @@ MATRIX = np.column_stack(list(DATA.values()))
 TWO = [("nb", GaussianNB()), ("sgd", SGDClassifier(random_state=0))]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "model",
     [

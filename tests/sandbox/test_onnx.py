@@ -55,6 +55,7 @@ def test_a_model_with_its_weights_inside_names_no_file(tmp_path: Path) -> None:
             external_files(tmp_path / "model.onnx")
 
 
+@pytest.mark.system
 async def test_neither_server_nor_client_loads_a_model_that_reads_others(
     client: AsyncClient, name: str, folder: Path
 ) -> None:

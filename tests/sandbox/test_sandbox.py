@@ -36,6 +36,7 @@ async def run(model: Path, columns: Any = DATA, version: ModelVersion = SKOPS, l
     return await run_model(version, model, columns, limits)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "model",
     [
@@ -62,6 +63,7 @@ async def test_a_regressor_answers_as_it_does_at_home_and_is_timed(tmp_path: Pat
     assert (found.latency.batch_rows, found.latency.batch_calls) == (200, 20)
 
 
+@pytest.mark.system
 async def test_columns_are_found_by_the_names_that_the_model_was_trained_with(tmp_path: Path) -> None:
     model = LogisticRegression().fit(pd.DataFrame(DATA), labels(DATA))
     shuffled = {"unused": DATA["x0"], "x1": DATA["x1"], "x0": DATA["x0"]}
@@ -69,6 +71,7 @@ async def test_columns_are_found_by_the_names_that_the_model_was_trained_with(tm
     assert found.predicted.tolist() == model.predict(pd.DataFrame(DATA)).tolist()
 
 
+@pytest.mark.system
 async def test_text_features_reach_the_model(tmp_path: Path) -> None:
     columns = {"venue": np.array(["NYSE", "CME"] * 50, object), "x": np.arange(100.0)}
     frame = pd.DataFrame(columns)
@@ -89,12 +92,14 @@ async def test_a_wrong_number_of_columns_is_told_where_the_model_has_no_names(tm
         await run(saved(model, tmp_path), {"x0": DATA["x0"]})
 
 
+@pytest.mark.system
 async def test_an_onnx_model_of_one_matrix_runs(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(linear_model([2.0, -1.0], 0.5))
     found = await run(tmp_path / "model.onnx", version=ONNX)
     np.testing.assert_allclose(found.predicted, 2 * DATA["x0"] - DATA["x1"] + 0.5, atol=1e-6)
 
 
+@pytest.mark.system
 async def test_an_onnx_model_of_named_inputs_takes_its_columns_by_name(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(one_input_each(["x1", "x0"]))
     found = await run(tmp_path / "model.onnx", {**DATA, "unused": DATA["x0"]}, ONNX)

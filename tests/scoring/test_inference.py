@@ -16,6 +16,8 @@ from tests.support.inference import NUMPY, Request, Tensor, described, infer, re
 from tests.support.inference_models import NUMBER, OTHER, ROWS, in_production
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 @pytest.fixture(scope="module")
 def scoring_settings() -> dict[str, object]:

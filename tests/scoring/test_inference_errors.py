@@ -84,6 +84,7 @@ def test_what_is_wrong_with_a_tensor_is_told_by_its_name(inference: Any, number:
     assert fix in violation.description
 
 
+@pytest.mark.system
 def test_what_is_wrong_with_a_request_is_told(inference: Any, number: ModelVersion) -> None:
     def fields(**request: Any) -> list[str]:
         error = refusal(inference, Request(**{"model_name": number.model, "inputs": matrix([1, 3], 3), **request}))

@@ -31,6 +31,8 @@ from tests.support.inference_models import NUMBER, OTHER, ROWS, in_production
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 def ready(inference: Any, name: str, version: str = "") -> bool:
     return bool(inference.ModelReady(pb.ModelReadyRequest(name=name, version=version), timeout=PATIENCE_SECONDS).ready)

@@ -19,6 +19,8 @@ from tests.support import obedient_models as told
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 REFERENCE = pd.DataFrame({"order": np.zeros(50), "value": np.arange(50.0)})
 FAILURES = {
     told.RAISE: "raised ValueError: as it was told",

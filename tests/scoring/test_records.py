@@ -18,6 +18,8 @@ from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = [pytest.mark.system, pytest.mark.weekly("postgresql")]  # Takes seconds.
+
 RNG = np.random.default_rng(11)
 ROWS = pd.DataFrame(RNG.normal(size=(400, 2)), columns=["a", "b"])
 NUMBER = LinearRegression().fit(ROWS, ROWS.a)

@@ -12,6 +12,8 @@ from sklearn.linear_model import LinearRegression
 from modelward import Client
 from tests.support.format_models import FRAME, MODELS, TARGET
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 ROWS = pd.DataFrame(np.random.default_rng(5).normal(size=(100, 2)), columns=list(FRAME.columns))
 ORDER = np.random.default_rng(6).permutation(len(ROWS))
 

@@ -33,6 +33,7 @@ async def in_production(scorer: AsyncClient, *models: Any) -> ModelVersion:
     return version
 
 
+@pytest.mark.system
 async def test_the_version_in_production_predicts_as_its_library_does(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER)
     shuffled = ROWS[["c", "a", "b"]].assign(more=1.0)
@@ -45,6 +46,7 @@ async def test_the_version_in_production_predicts_as_its_library_does(scorer: As
     assert UUID(found.request_id).version == 7
 
 
+@pytest.mark.system
 async def test_a_classifier_gives_classes_and_their_probabilities(scorer: AsyncClient) -> None:
     version = await in_production(scorer, CLASS)
     found = await scorer.score(version.model, ROWS)
@@ -55,6 +57,7 @@ async def test_a_classifier_gives_classes_and_their_probabilities(scorer: AsyncC
     assert list(found.to_pandas().columns) == ["row", "prediction", "probability:down", "probability:up"]
 
 
+@pytest.mark.system
 async def test_a_past_time_is_answered_by_the_version_of_then(scorer: AsyncClient) -> None:
     first = await in_production(scorer, NUMBER)
     then = datetime.now(UTC)
@@ -68,6 +71,7 @@ async def test_a_past_time_is_answered_by_the_version_of_then(scorer: AsyncClien
     np.testing.assert_allclose(now.predictions, OTHER.predict(ROWS), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.system
 async def test_several_versions_answer_for_the_same_rows(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER, OTHER)
     champion, challenger, latest = await scorer.score_versions(version.model, ROWS, ["production", 1, "latest"])
@@ -77,6 +81,7 @@ async def test_several_versions_answer_for_the_same_rows(scorer: AsyncClient) ->
     np.testing.assert_allclose(challenger.predictions, NUMBER.predict(ROWS), rtol=1e-12)
 
 
+@pytest.mark.system
 async def test_the_highest_rows_are_told_with_their_ties(scorer: AsyncClient) -> None:
     version = await in_production(scorer, LinearRegression().fit(ROWS, ROWS.a))
     rows = pd.DataFrame({"a": [1.0, 3.0, 2.0, 3.0, 2.0, 2.0], "b": 0.0, "c": 0.0})
@@ -89,6 +94,7 @@ async def test_the_highest_rows_are_told_with_their_ties(scorer: AsyncClient) ->
     assert (everything.rows.tolist(), everything.ties) == ([1, 3, 2, 4, 5, 0], 0)
 
 
+@pytest.mark.system
 async def test_of_two_classes_the_second_ranks(scorer: AsyncClient) -> None:
     version = await in_production(scorer, CLASS)
     found = await scorer.score(version.model, ROWS, top_k=5)
@@ -101,6 +107,7 @@ async def test_of_two_classes_the_second_ranks(scorer: AsyncClient) -> None:
         await scorer.score(other.model, ROWS, top_k=5)
 
 
+@pytest.mark.system
 async def test_rows_that_fail_are_told_one_by_one(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER)
     rows = ROWS.iloc[:20].copy()
@@ -115,6 +122,7 @@ async def test_rows_that_fail_are_told_one_by_one(scorer: AsyncClient) -> None:
     assert np.isnan(found.predictions[[3, 4, 17]]).all()
 
 
+@pytest.mark.system
 async def test_classes_of_rows_that_fail_are_none(scorer: AsyncClient) -> None:
     version = await in_production(scorer, CLASS)
     rows = ROWS.iloc[:4].copy()
@@ -124,6 +132,7 @@ async def test_classes_of_rows_that_fail_are_none(scorer: AsyncClient) -> None:
     assert found.predictions[[0, 1, 3]].tolist() == CLASS.predict(rows.iloc[[0, 1, 3]]).tolist()
 
 
+@pytest.mark.system
 async def test_a_stream_is_answered_in_order_by_one_version(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER)
     tables = [ROWS.iloc[start : start + size] for start, size in ((0, 1), (1, 50), (51, 149))]
@@ -145,6 +154,7 @@ async def test_a_halted_model_is_refused_with_its_reason(scorer: AsyncClient) ->
     assert len((await scorer.score(version.model, ROWS)).predictions) == len(ROWS)
 
 
+@pytest.mark.system
 async def test_a_halt_stops_a_stream_that_is_open(scorer: AsyncClient, scoring_sdk: Client) -> None:
     version = await in_production(scorer, NUMBER)
     large = pd.DataFrame(RNG.normal(size=(20_000, 3)), columns=["a", "b", "c"])

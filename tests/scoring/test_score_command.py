@@ -19,6 +19,8 @@ from modelward.cli.commands import cli
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 ROWS = pd.DataFrame({"a": np.arange(120.0), "b": np.ones(120)})
 
 

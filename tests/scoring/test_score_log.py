@@ -95,6 +95,7 @@ def sha256(*tables: bytes) -> str:
     return hashlib.sha256(b"".join(tables)).hexdigest()
 
 
+@pytest.mark.system
 async def test_a_call_is_logged_with_what_decided_on_what(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     before, request_id = datetime.now(UTC), str(uuid4())
@@ -114,6 +115,7 @@ async def test_a_call_is_logged_with_what_decided_on_what(scorer: AsyncClient) -
     assert json.loads(json.dumps(record.to_dict()))["request_id"] == request_id
 
 
+@pytest.mark.system
 async def test_the_digest_of_a_classifier_has_its_classes_and_probabilities(scorer: AsyncClient) -> None:
     name = await in_production(scorer, WORD)
     found = await scorer.score(name, ROWS)
@@ -127,6 +129,7 @@ async def test_the_digest_of_a_classifier_has_its_classes_and_probabilities(scor
     assert [one.answer_sha256 for one in await logged(scorer, name, 2)] == [expected, expected]
 
 
+@pytest.mark.system
 async def test_the_same_rows_have_the_same_digest_however_they_are_sent(
     scorer: AsyncClient, stub: Any, inference: Any
 ) -> None:
@@ -200,6 +203,7 @@ def test_columns_of_every_kind_have_one_digest_in_both_forms(unit: str) -> None:
     assert table_digest(columns) == table_digest(typed)
 
 
+@pytest.mark.system
 async def test_records_are_found_by_time_version_request_and_client(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     first = await scorer.score(name, ROWS)
@@ -227,6 +231,7 @@ async def test_records_are_found_by_time_version_request_and_client(scorer: Asyn
         await collect(scorer.list_scores(name, version=9))
 
 
+@pytest.mark.system
 async def test_the_log_is_read_page_by_page(scorer: AsyncClient, stub: Any) -> None:
     name = await in_production(scorer, NUMBER)
     ids = [(await scorer.score(name, ROWS)).request_id for _ in range(5)]
@@ -241,6 +246,7 @@ async def test_the_log_is_read_page_by_page(scorer: AsyncClient, stub: Any) -> N
     assert found == ids[::-1]
 
 
+@pytest.mark.system
 async def test_the_variant_of_a_unit_is_logged(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER, OTHER)
     await scorer.create_ab_test(name, {"a": f"{name}/1", "b": f"{name}/2"}, primary_metric="pnl_bps")
@@ -249,6 +255,7 @@ async def test_the_variant_of_a_unit_is_logged(scorer: AsyncClient) -> None:
     assert (record.ab_test, record.unit, record.variant) == (name, "account-7", found.variant)
 
 
+@pytest.mark.system
 async def test_a_version_that_fails_is_logged_with_its_error(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     gaps = ROWS.copy()
@@ -263,6 +270,7 @@ async def test_a_version_that_fails_is_logged_with_its_error(scorer: AsyncClient
     assert answered.answer_sha256 == sha256(table_of(6, {"prediction": doubles(partly.predictions)}))
 
 
+@pytest.mark.system
 async def test_a_large_table_is_logged_as_a_small_one(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     large = pd.DataFrame(RNG.normal(size=(20_000, 2)), columns=["a", "b"])
@@ -271,6 +279,7 @@ async def test_a_large_table_is_logged_as_a_small_one(scorer: AsyncClient) -> No
     assert record.rows_sha256 == sha256(table_of(20_000, {"a": doubles(large.a), "b": doubles(large.b)}))
 
 
+@pytest.mark.system
 async def test_the_past_is_answered_beside_what_was_answered_then(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     assert (await scorer.score(name, ROWS, as_of=datetime.now(UTC))).logged is None
@@ -296,6 +305,7 @@ async def test_the_past_is_answered_beside_what_was_answered_then(scorer: AsyncC
     np.testing.assert_array_equal(replayed.predictions, first.predictions)
 
 
+@pytest.mark.system
 async def test_rows_that_were_not_logged_tell_only_of_libraries(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     await scorer.score(name, ROWS)
@@ -306,6 +316,7 @@ async def test_rows_that_were_not_logged_tell_only_of_libraries(scorer: AsyncCli
     assert found.logged.library_changes == ()
 
 
+@pytest.mark.system
 async def test_what_changed_since_then_is_told(scorer: AsyncClient, scoring_server: RunningServer) -> None:
     name = await in_production(scorer, NUMBER)
     await scorer.score(name, ROWS)
@@ -322,6 +333,7 @@ async def test_what_changed_since_then_is_told(scorer: AsyncClient, scoring_serv
         assert (found.logged.same_answer, found.logged.library_changes) == (same, changes)
 
 
+@pytest.mark.system
 async def test_a_stream_about_the_past_is_compared_too(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     await scorer.score(name, ROWS)
@@ -337,6 +349,7 @@ def test_an_id_that_the_log_cannot_keep_is_refused(inference: Any) -> None:
         assert "id" in error.message
 
 
+@pytest.mark.system
 async def test_a_batch_that_is_written_again_is_logged_once(scorer: AsyncClient, scoring_server: RunningServer) -> None:
     name = await in_production(scorer, NUMBER)
     await scorer.score(name, ROWS)

@@ -18,6 +18,8 @@ from modelward_server.security.admin_session import admin_session
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 ROWS = pd.DataFrame(np.random.default_rng(5).normal(size=(200, 2)), columns=["a", "b"])
 IDS = [str(number) for number in range(len(ROWS))]
 SHARE = 0.25

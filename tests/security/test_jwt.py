@@ -26,6 +26,7 @@ def signed(**claims: Any) -> str:
     return jwt.encode(good | claims, KEY, "RS256", headers={"kid": "one"})
 
 
+@pytest.mark.system
 async def test_a_server_takes_them(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True) | {"kid": "one"}]}))

@@ -234,6 +234,7 @@ FROM_MLFLOW = "foreign.uri"
 """The version of the model that the request names; `Sources` checks where it leads."""
 
 
+@pytest.mark.system
 def test_only_marked_fields_reach_what_reads_from_locations() -> None:
     marked = {field.name for field in contract_fields() if meaning_of(field) in {Meaning.LOCATION, Meaning.CONTENT}}
     tables = {field.name for field in contract_fields() if field.message_type is common_pb2.Dataset.DESCRIPTOR}

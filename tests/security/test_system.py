@@ -56,6 +56,7 @@ def test_a_setting_that_is_a_secret_by_its_name_is_treated_as_one() -> None:
     assert {name for name in named - NO_SECRETS if Settings.model_fields[name].repr} == set()
 
 
+@pytest.mark.system
 def test_servers_of_a_ledger_are_listed_until_they_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running = RunningServer(Settings(port=0, data_dir=tmp_path, auth=True, webhooks_secret=MARK))
     other = Replicas(running.app.ledger)

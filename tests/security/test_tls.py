@@ -26,6 +26,8 @@ from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 KEPT = 0.2
 """Seconds for which these servers believe a certificate."""
 

@@ -65,6 +65,7 @@ async def test_who_shows_nothing_is_told_what_to_show(guarded: RunningServer) ->
         assert wrong not in str(refused.value)
 
 
+@pytest.mark.system
 async def test_a_role_may_do_what_it_may_and_no_more(guarded: RunningServer) -> None:
     async with AsyncClient(guarded.target, token=token_of(guarded, "engine-7", Role.VIEWER)) as client:
         assert [model.name async for model in client.list_models()] == ["ndx-trend", "spx-trend"]
@@ -94,6 +95,7 @@ async def test_who_is_limited_to_some_models_neither_sees_nor_changes_others(gua
         assert (await client.create_model("spx-mine")).name == "spx-mine"
 
 
+@pytest.mark.system
 async def test_nearest_name_of_a_model_is_one_that_the_client_may_reach(guarded: RunningServer) -> None:
     async with AsyncClient(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
         await admin.create_model("fx-1-carry")
@@ -128,6 +130,7 @@ def test_nobody_is_told_who_it_is_without_a_credential(guarded: RunningServer) -
         client.get_caller()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("selection", [{"prefix": "de"}, {"tags": {"desk": "eq"}}, {"all_models": True}])
 def test_halt_of_many_reaches_the_callers_models_only(guarded: RunningServer, selection: dict[str, Any]) -> None:
     with Client(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
@@ -224,6 +227,7 @@ def test_a_token_travels_over_tls_only() -> None:
     Client("localhost:50061,127.0.0.1:50062", token="mw_secret").close()
 
 
+@pytest.mark.system
 def test_a_user_with_a_number_only_makes_tokens_as_in_a_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

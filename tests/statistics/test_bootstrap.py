@@ -136,6 +136,7 @@ def test_rows_needed_follow_the_formula_of_a_normal_mean() -> None:
 PAIRS = 300 if FULL else 100
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("dependence", "most"), [(0.0, 0.08), (0.6, 0.12)])
 def test_two_equal_models_are_seldom_told_apart(dependence: float, most: float) -> None:
     """The rate of false alarms at 5 % nominal, over pairs of equal models with 400 rows each.

@@ -18,6 +18,7 @@ from modelward_server.statistics.paired_tests import holm
 from modelward_server.statistics.sharpe import expected_maximum, probabilistic_sharpe_ratio
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("blocks", "splits"), [(8, 70), (10, 252), (12, 924), (14, 3432), (16, 12870)])
 def test_there_are_as_many_splits_as_in_the_paper(blocks: int, splits: int) -> None:
     """Bailey et al. (2017)."""
@@ -25,6 +26,7 @@ def test_there_are_as_many_splits_as_in_the_paper(blocks: int, splits: int) -> N
     assert found.logits.shape == (splits,)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("columns", [2, 10, 100])
 def test_what_is_best_in_sample_and_worst_out_of_sample_is_overfitted(columns: int) -> None:
     returns = np.random.default_rng(1).choice([-1.0, 1.0], size=(640, columns))
@@ -42,6 +44,7 @@ def _standardized(returns: Floats) -> Floats:
     return np.reshape(blocks / blocks.std(axis=1, keepdims=True), returns.shape)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("columns", [2, 10, 100])
 def test_one_that_is_better_everywhere_is_not_overfitted(columns: int) -> None:
     returns = np.random.default_rng(3).normal(size=(1000, columns))
@@ -51,6 +54,7 @@ def test_one_that_is_better_everywhere_is_not_overfitted(columns: int) -> None:
     assert found.logits == pytest.approx(math.log(columns), abs=1e-12)
 
 
+@pytest.mark.system
 def test_without_skill_half_of_the_selections_are_overfitted() -> None:
     """The mean over 60 tables was measured publicly as 0.476 with a standard deviation of 0.137."""
     random = np.random.default_rng(4)
@@ -58,6 +62,7 @@ def test_without_skill_half_of_the_selections_are_overfitted() -> None:
     assert np.mean(found) == pytest.approx(0.476, abs=3 * 0.137 / math.sqrt(30))
 
 
+@pytest.mark.system
 def test_the_unit_and_the_order_of_the_columns_do_not_matter() -> None:
     returns = np.random.default_rng(5).normal(0.02, 1, size=(333, 7))
     found, other = probability_of_overfitting(returns), probability_of_overfitting(returns[:, ::-1] * 1e-6)
@@ -102,6 +107,7 @@ def test_the_best_of_many_trials_is_expected_as_published() -> None:
     assert minimum_backtest_years(45, 1) == pytest.approx(5, abs=6e-3)
 
 
+@pytest.mark.system
 def test_the_adjusted_p_values_are_those_of_statsmodels() -> None:
     p_values = np.random.default_rng(6).uniform(size=20) ** 4
     assert holm(p_values.tolist()) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)

@@ -102,6 +102,7 @@ def test_sharpe_difference_of_equal_skill_is_luck_and_of_great_skill_is_not() ->
     assert sharpe_difference(market, market, 3, seed=0).p_value == 1
 
 
+@pytest.mark.system
 def test_holm_multiplies_by_how_many_are_left() -> None:
     random = np.random.default_rng(0)
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -51,6 +51,7 @@ def test_equal_series_have_no_difference_and_constant_ones_a_sign_test() -> None
     assert mean_difference(losses + 1, losses, 2.0).p_value == 2.0**-5
 
 
+@pytest.mark.system
 def test_the_influences_on_the_area_are_those_of_leaving_rows_out() -> None:
     random = np.random.default_rng(0)
     positive, scores = random.random(200) < 0.4, random.normal(size=200)
@@ -68,6 +69,7 @@ def test_turnover_is_that_of_each_group_and_a_time_earns_the_mean_of_its_rows() 
     assert found.net == pytest.approx([-0.01, -0.1, (0.1 + (0.0 - 0.01) + (0.1 - 0.01)) / 3])
 
 
+@pytest.mark.system
 def test_a_panel_of_one_row_a_time_is_measured_as_a_series() -> None:
     random = np.random.default_rng(0)
     own, theirs = (_scored(random.normal(size=300), random.normal(size=300), None) for _ in range(2))
@@ -93,6 +95,7 @@ def test_rows_repeated_within_their_times_change_no_interval(metrics: tuple[Metr
     assert np.array(found[0]) == pytest.approx(np.array(found[1]), abs=1e-9)
 
 
+@pytest.mark.system
 def test_equal_models_differ_on_few_panels() -> None:
     """Rows of a day share a shock and labels overlap: a test of rows finds differences that are none."""
     found = [_p_values(np.random.default_rng(seed)) <= 0.05 for seed in range(300)]

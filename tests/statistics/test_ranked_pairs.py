@@ -1,11 +1,14 @@
 """The area under the ROC curve of draws equals scikit-learn's of the repeated rows."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from modelward_server.statistics.ranked_pairs import RankedPairs
+
+pytestmark = pytest.mark.system  # Takes seconds.
 
 
 @given(

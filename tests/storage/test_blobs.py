@@ -238,6 +238,7 @@ def test_several_blobs_come_in_one_stream(raw: LifecycleServiceStub, content: by
     assert [blob.complete for blob in answer.blobs] == [True, True]
 
 
+@pytest.mark.system
 def test_uploads_that_nobody_goes_on_with_are_removed_at_the_start(tmp_path: Path, content: bytes) -> None:
     incoming = tmp_path / "blobs" / "incoming"
     incoming.mkdir(parents=True)

@@ -13,6 +13,8 @@ from modelward.errors import StoreUnavailable
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.tables import AuditHeadRow
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:

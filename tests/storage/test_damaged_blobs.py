@@ -103,6 +103,7 @@ def downloaded(raw: LifecycleServiceStub, name: str, offset: int = 0) -> tuple[b
     return got, None
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_file_is_data_loss_until_it_is_uploaded_again(
     client: AsyncClient,
@@ -154,6 +155,7 @@ def estimator() -> LogisticRegression:
     return LogisticRegression().fit(rows, rows[:, 0] > 0)
 
 
+@pytest.mark.system
 def test_a_damaged_model_is_not_run(
     client_of_files: Client, blobs: BlobStore, name: str, estimator: LogisticRegression, tmp_path: Path
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_damaged_model_is_not_run(
         client.benchmark(versions, {"a": rows[:, 0], "b": rows[:, 1]})
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("damage", [flip, lose])
 def test_a_damaged_profile_is_not_compared_with(
     client_of_files: Client, blobs: BlobStore, name: str, content: Path, damage: Damage

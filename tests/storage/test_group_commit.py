@@ -22,6 +22,8 @@ from modelward_server.storage.tables import AuditRow, ModelRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 CALLER: ContextVar[str] = ContextVar("caller", default="")
 
 

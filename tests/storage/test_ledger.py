@@ -28,6 +28,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_database(request.getfixturevalue("postgres"))
 
 
+@pytest.mark.system
 def test_migrations_give_the_schema_that_the_code_expects(url: str) -> None:
     ledger = Ledger(url)
     ledger.migrate()
@@ -61,6 +62,7 @@ def test_servers_that_start_at_once_migrate_one_after_the_other(url: str) -> Non
     assert [server.returncode for server in servers] == [0] * 3
 
 
+@pytest.mark.system
 def test_migration_carries_the_tags_and_metrics_of_an_older_ledger_over(url: str) -> None:
     tags, metrics = {"desk": "fx", "note": "x" * 5000}, {"accuracy": 0.57, "depth": 4}
     older = _ledger_at("0001", url)
@@ -89,6 +91,7 @@ def _ledger_at(revision: str, url: str) -> Ledger:
     return Ledger(url)
 
 
+@pytest.mark.system
 def test_database_itself_refuses_a_second_version_in_production(url: str) -> None:
     ledger = Ledger(url)
     ledger.migrate()

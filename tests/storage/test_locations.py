@@ -168,6 +168,7 @@ def test_files_of_a_folder_are_read_and_what_is_not_there_is_told(inbox: Path) -
             opened(f"{inbox.as_uri()}/{absent}", Recorded(), [inbox.as_uri()])
 
 
+@pytest.mark.system
 @given(st.text(min_size=1, max_size=30))
 def test_every_file_uri_is_answered(path: str) -> None:
     try:

@@ -65,6 +65,7 @@ def _request(method: Any, model: str, token: str) -> bytes:
     return message.SerializeToString()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("method", LISTS, ids=lambda method: str(method.name))
 def test_token_that_is_none_is_refused(server: RunningServer, model: str, method: Any) -> None:
     with grpc.insecure_channel(server.target) as channel:
@@ -77,6 +78,7 @@ def test_token_that_is_none_is_refused(server: RunningServer, model: str, method
             assert error.violations[0].field == "page_token"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("method", LISTS, ids=lambda method: str(method.name))
 def test_token_with_a_forged_key_is_none_of_the_servers_faults(server: RunningServer, model: str, method: Any) -> None:
     answers = {}

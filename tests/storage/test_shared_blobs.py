@@ -21,6 +21,8 @@ from tests.storage.test_blobs import SIZE, Hanging, chunk, header, upload, wait_
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 CONTENT = np.random.default_rng(7).bytes(SIZE)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

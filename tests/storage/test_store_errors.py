@@ -189,6 +189,7 @@ def test_a_database_that_is_renamed_or_lacks_tables_is_told_as_what_it_is(tmp_pa
         works_again(write, stub)
 
 
+@pytest.mark.system
 def test_a_ledger_file_that_is_moved_away_is_missed_and_found_again(tmp_path: Path) -> None:
     data, away = tmp_path / "data", tmp_path / "away"
     with serving(tmp_path) as stub:
@@ -206,6 +207,7 @@ def test_a_ledger_file_that_is_moved_away_is_missed_and_found_again(tmp_path: Pa
         write(stub)
 
 
+@pytest.mark.system
 def test_a_ledger_file_that_is_damaged_is_data_loss(tmp_path: Path) -> None:
     path = tmp_path / "data" / "ledger.db"
     with serving(tmp_path) as stub:
@@ -222,6 +224,7 @@ def test_a_ledger_file_that_is_damaged_is_data_loss(tmp_path: Path) -> None:
             assert error.metadata == {"store": "ledger"}
 
 
+@pytest.mark.system
 def test_a_rule_that_a_change_breaks_is_told_at_once_and_logged(
     tmp_path: Path, database_url: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_restart_loses_nothing(settings: Settings, receiver: Receiver) -> None
     second.stop()
 
 
+@pytest.mark.system
 def test_promotions_are_told(settings: Settings, receiver: Receiver, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     server = RunningServer(settings)
@@ -122,6 +123,7 @@ def test_promotions_are_told(settings: Settings, receiver: Receiver, tmp_path: P
     assert said["data"]["transition"]["reason"] == "looks good"
 
 
+@pytest.mark.system
 def test_findings_reviews_and_drills_are_told(settings: Settings, receiver: Receiver) -> None:
     server = RunningServer(settings)
     with Client(server.target, actor="ada") as client:
@@ -210,6 +212,7 @@ def dripping() -> Iterator[str]:
         over.set()
 
 
+@pytest.mark.system
 async def test_one_deadline_holds_for_the_whole_exchange(dripping: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
     begun = time.monotonic()
