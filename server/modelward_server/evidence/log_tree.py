@@ -5,8 +5,8 @@ so roots over complete parts of it are kept in memory: after the first time, a p
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
+from cachetools import LRUCache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -71,22 +71,36 @@ class LogTree:
         return consistency_proof(self._subtree(session), first, size)
 
     def _subtree(self, session: Session) -> Subtree:
-        @lru_cache(PARTS_IN_MEMORY)
-        def leaves(part: int) -> Sequence[bytes]:
-            return _leaves(session, part, part + PART)
+        return _Subtrees(session, self._parts).root
 
-        def root(begin: int, end: int) -> bytes:
-            if end - begin > PART:
-                middle = begin + split(end - begin)
-                return node_hash(root(begin, middle), root(middle, end))
-            part = begin - begin % PART  # Trees are divided at powers of two, so less than a part is within one.
-            if end - begin < PART:
-                return root_of(leaves(part)[begin - part : end - part])
-            if begin not in self._parts:
-                self._parts[begin] = root_of(leaves(part))
-            return self._parts[begin]
 
-        return root
+class _Subtrees:
+    """The roots of subtrees, as one transaction sees them.
+
+    A class, because functions that call each other recursively are a cycle of references: it would keep the leaves of
+    every proof until the collector of cycles comes by.
+    """
+
+    def __init__(self, session: Session, parts: dict[int, bytes]) -> None:
+        self._session, self._parts = session, parts
+        self._leaves = LRUCache[int, Sequence[bytes]](PARTS_IN_MEMORY)
+
+    def root(self, begin: int, end: int) -> bytes:
+        """Return the root over the leaves from `begin` to before `end`."""
+        if end - begin > PART:
+            middle = begin + split(end - begin)
+            return node_hash(self.root(begin, middle), self.root(middle, end))
+        part = begin - begin % PART  # Trees are divided at powers of two, so less than a part is within one.
+        if end - begin < PART:
+            return root_of(self._leaves_of(part)[begin - part : end - part])
+        if begin not in self._parts:
+            self._parts[begin] = root_of(self._leaves_of(part))
+        return self._parts[begin]
+
+    def _leaves_of(self, part: int) -> Sequence[bytes]:
+        if part not in self._leaves:
+            self._leaves[part] = _leaves(self._session, part, part + PART)
+        return self._leaves[part]
 
 
 def _leaves(session: Session, begin: int, end: int) -> Sequence[bytes]:
