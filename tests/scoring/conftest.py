@@ -25,7 +25,7 @@ def scoring_settings() -> dict[str, object]:
 def scoring_server(
     tmp_path_factory: pytest.TempPathFactory, scoring_settings: dict[str, object]
 ) -> Iterator[RunningServer]:
-    given = {"scoring_processes": 32, "allow_pickle": True, "sandbox_seconds": 5, **scoring_settings}
+    given = {"scoring_processes": 32, "allow_pickle": True, **scoring_settings}
     running = RunningServer(Settings.model_validate({"port": 0, "data_dir": tmp_path_factory.mktemp("data"), **given}))
     yield running
     running.stop()

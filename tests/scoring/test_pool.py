@@ -21,11 +21,17 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.system  # Takes seconds.
 
+
+@pytest.fixture(scope="module")
+def scoring_settings() -> dict[str, object]:
+    return {"sandbox_seconds": 15}
+
+
 REFERENCE = pd.DataFrame({"order": np.zeros(50), "value": np.arange(50.0)})
 FAILURES = {
     told.RAISE: "raised ValueError: as it was told",
     told.EXIT: "ended its process with status 7",
-    told.HANG: "was stopped after 5 s",
+    told.HANG: "was stopped after 15 s",
     told.ALLOCATE: "memory",
     told.NONSENSE: "one number per row|of shape",
     told.HUGE: "predicted infinity or more than",
