@@ -18,11 +18,14 @@ from sqlalchemy.exc import DatabaseError
 
 from modelward.cli.commands import cli
 from modelward_server.drift.window_task import WindowTask
-from modelward_server.lifecycle import engine_changes, events
+from modelward_server.lifecycle import drill_task, engine_changes, events, trial_task
+from modelward_server.lifecycle.drill_task import DrillTask
+from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
+from modelward_server.rpc.scoring_warming import WarmingTask
 from modelward_server.runtime import background, event_broadcaster
 from modelward_server.settings import Settings
 from modelward_server.storage import replicas, retention, retention_task
@@ -45,6 +48,9 @@ PLACES: dict[str, tuple[Any, str]] = {
     "health-mlflow": (health, "is_reached"),
     "retention": (retention.Retention, "steps"),
     "replicas": (replicas.Replicas, "beat"),
+    "trials": (TrialTask, "_claim"),
+    "drills": (DrillTask, "_end_overdue"),
+    "scoring-warming": (WarmingTask, "_follow"),
 }
 """What each task calls again and again."""
 
@@ -58,12 +64,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         patched.setattr(health, "SECONDS", 0.05)
         patched.setattr(event_broadcaster, "IDLE_SECONDS", 0.1)
         patched.setattr(mirror_task, "POLL_SECONDS", 0.1)
+        patched.setattr(trial_task, "POLL_SECONDS", 0.1)
+        patched.setattr(drill_task, "POLL_SECONDS", 0.1)
         running = RunningServer(
             Settings(
                 port=0,
                 metrics_port=0,
                 data_dir=tmp_path_factory.mktemp("data"),
                 schedule_seconds=0.05,
+                scoring_processes=1,
                 webhooks=("http://127.0.0.1:9/a", "http://127.0.0.1:9/b"),
             )
         )
