@@ -227,35 +227,34 @@ async def test_of_one_user_only_so_many_run_and_they_end_with_the_session(browse
     await asyncio.wait_for(ended.wait(), PATIENCE_SECONDS)
 
 
-def half_sent() -> tuple[AsyncIterator[bytes], Mapping[str, str]]:
-    """Return the beginning of a form whose rest does not come, and its headers."""
+async def send_half(browser: httpx.AsyncClient, begun: asyncio.Event) -> httpx.Response:
+    """Send the beginning of a form, and never its rest."""
 
     async def half() -> AsyncIterator[bytes]:
         yield PART
+        begun.set()
         await asyncio.Event().wait()
 
-    return half(), {**ORIGIN, "content-type": "multipart/form-data; boundary=b"}
+    headers = {**ORIGIN, "content-type": "multipart/form-data; boundary=b"}
+    return await browser.post("/compare", content=half(), headers=headers)
 
 
 async def test_a_form_that_stops_in_the_middle_is_given_up(
     browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "SILENCE_SECONDS", 0.2)
-    content, headers = half_sent()
-    answer = await browser.post("/compare", content=content, headers=headers)
+    answer = await send_half(browser, asyncio.Event())
     assert (answer.status_code, "nothing arrived for 0.2 s" in answer.text) == (504, True)
 
 
 async def test_so_many_forms_arrive_at_the_same_time(browser: httpx.AsyncClient) -> None:
-    async def stalled() -> httpx.Response:
-        content, headers = half_sent()
-        return await browser.post("/compare", content=content, headers=headers)
-
-    held = [asyncio.create_task(stalled()) for _ in range(MAX_RUNNING)]
-    while (answer := await browser.post("/compare", data={}, files=CSV, headers=ORIGIN)).status_code == 403:
-        await asyncio.sleep(0.01)
+    begun = [asyncio.Event() for _ in range(MAX_RUNNING)]
+    held = [asyncio.create_task(send_half(browser, one)) for one in begun]
+    for one in begun:
+        await one.wait()
+    answer = await browser.post("/compare", data={}, files=CSV, headers=ORIGIN)
     assert (answer.status_code, "under way" in answer.text) == (429, True)
-    for one in held:
-        one.cancel()
+    for task in held:
+        task.cancel()
     await asyncio.gather(*held, return_exceptions=True)
     assert (await browser.post("/compare", data={}, files=CSV, headers=ORIGIN)).status_code == 403
