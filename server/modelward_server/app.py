@@ -374,7 +374,7 @@ class App:
         self.scoring_records.begin(self.background)
         self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
         log = ScoreLog(self._settings.score_log, self.scoring_records, self._unit_of_work, self.executors)
-        return Scoring(pool, choice, self.scoring_records, log)
+        return Scoring(pool, choice, self.scoring_records, log, self.executors)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -18,6 +18,7 @@ from modelward.inventory import Lineage, SourceCode
 from modelward_server.mlflow import run_data
 from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.mlflow.details import Details, MetricPoint, ShownDrift
+from modelward_server.mlflow.logged_models import id_of_source
 from modelward_server.mlflow.mirror import MlflowMirror
 from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.ports import free_port
@@ -186,8 +187,8 @@ def test_files_that_are_deleted_are_deleted_there_too(
     client = _client(uri)
     gone, kept = (client.get_model_version(model.name, one.mlflow_version) for one in (first, second))
     assert (client.get_run(first.run_id).data.params, gone.tags["asset"]) == ({"n_estimators": "300"}, "SPX")
-    assert client.list_logged_model_artifacts(gone.model_id) == []
-    assert "model.skops" in {file.path for file in client.list_logged_model_artifacts(kept.model_id)}
+    assert client.list_logged_model_artifacts(id_of_source(gone)) == []
+    assert "model.skops" in {file.path for file in client.list_logged_model_artifacts(id_of_source(kept))}
 
 
 def test_a_version_without_files_is_shown(uri: str, mirror: MlflowMirror, model: Model) -> None:

@@ -17,6 +17,7 @@ from modelward_server.lifecycle import events, trial_task
 from modelward_server.mlflow import mirror_task
 from modelward_server.mlflow.mirror import MlflowMirror
 from modelward_server.retraining import post_training, repository, schedule_evaluation, trading_sessions
+from modelward_server.sandbox.trial import try_version
 from modelward_server.settings import Settings
 from modelward_server.storage import blobs
 from modelward_server.storage.blobs import BlobStore
@@ -163,7 +164,7 @@ def test_a_version_that_mlflow_refuses_holds_up_no_other(
 def test_a_version_that_cannot_be_tried_holds_up_no_other(
     sdk: Client, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real, bad, good = trial_task.try_version, f"a-{name}", f"b-{name}"
+    real, bad, good = try_version, f"a-{name}", f"b-{name}"
 
     async def tried(version: Any, *rest: Any) -> Any:
         if version.model == bad:

@@ -6,6 +6,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from modelward import AsyncClient, errors
-from modelward_server.scoring import pool as pool_module
+from modelward_server.scoring.pool import _Slot
 from modelward_server.settings import Settings
 from tests.support import obedient_models as told
 from tests.support.running_server import RunningServer
@@ -88,24 +90,18 @@ async def test_calls_that_are_given_up_leave_the_process_to_others(scorer: Async
     assert (await scorer.score(name, rows(told.ANSWER))).predictions.tolist() == [0.0, 1.0, 2.0]
 
 
-async def test_calls_that_are_gone_take_no_place_from_others(
-    scorer: AsyncClient, scoring_server: RunningServer, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "MAX_PER_MODEL", 1)
-    name, pool = await obedient(scorer, folder), scoring_server.app.scoring
-    assert pool is not None
-    await scorer.score(name, rows(told.ANSWER))
-    [slot] = [slot for slot in pool._slots.values() if slot.model.version.model == name]
-    hanging = asyncio.create_task(scorer.score(name, rows(told.HANG)))
-    await asyncio.to_thread(eventually, lambda: not slot.idle)
-    given_up = [asyncio.create_task(scorer.score(name, rows(told.ANSWER))) for _ in range(4)]
-    await asyncio.to_thread(eventually, lambda: len(slot.waiting) == 4)
-    for one in given_up:
-        one.cancel()
-    await asyncio.to_thread(eventually, lambda: not slot.waiting)
-    assert not hanging.done(), "nobody has had the process since"
-    with pytest.raises(errors.ModelFailed):
-        await hanging
+async def test_calls_that_are_gone_take_no_place_from_others() -> None:
+    model: Any = SimpleNamespace(key="a model")
+    slot = _Slot(model)
+    calls = [asyncio.create_task(slot.wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    calls[1].cancel()
+    await asyncio.wait({calls[1]})
+    assert len(slot.waiting) == 2
+    process: Any = object()
+    slot.give(process)
+    calls[0].cancel()  # At the moment in which it is given the process.
+    assert await calls[2] is process
 
 
 async def test_a_model_is_loaded_although_whoever_wanted_it_has_gone(

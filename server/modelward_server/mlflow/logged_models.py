@@ -98,7 +98,8 @@ class LoggedModels:
             return
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        get_artifact_repository(logged.artifact_location, self._client.tracking_uri).delete_artifacts()
+        there: Any = get_artifact_repository(logged.artifact_location, self._client.tracking_uri)
+        there.delete_artifacts()
         # Last: with it they are gone.
         self._client.set_logged_model_tags(logged.model_id, {DELETED_TAG: deletion.deleted_at.isoformat()})
 

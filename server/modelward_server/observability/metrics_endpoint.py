@@ -31,7 +31,7 @@ class MetricsEndpoint:
         """
         passive = socket.AI_PASSIVE
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=passive)[0]
-        kind = type("_Endpoint", (_Server,), {"address_family": family})
+        kind: type[_Server] = type("_Endpoint", (_Server,), {"address_family": family})
         self._server = make_server(str(place[0]), port, make_wsgi_app(self.registry), kind, _Handler)
         self._thread = Thread(target=self._server.serve_forever, name="modelward metrics", daemon=True)
         self._thread.start()

@@ -129,6 +129,8 @@ class ModelPool:
             LimitReached: too many calls wait, its time would not suffice, or there is no room for the model.
             InvalidField, ModelFailed: see `WarmModel.predict`.
         """
+        if rows.is_large:
+            await asyncio.to_thread(lambda: rows.request)
         begin = time.monotonic()
         slot = self._slot(model)
         _check_waiting(slot, seconds)
