@@ -25,7 +25,6 @@ from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
-from modelward_server.rpc.scoring_warming import WarmingTask
 from modelward_server.runtime import background, event_broadcaster
 from modelward_server.settings import Settings
 from modelward_server.storage import replicas, retention, retention_task
@@ -50,7 +49,6 @@ PLACES: dict[str, tuple[Any, str]] = {
     "replicas": (replicas.Replicas, "beat"),
     "trials": (TrialTask, "_claim"),
     "drills": (DrillTask, "_end_overdue"),
-    "scoring-warming": (WarmingTask, "_follow"),
 }
 """What each task calls again and again."""
 
@@ -72,7 +70,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
                 metrics_port=0,
                 data_dir=tmp_path_factory.mktemp("data"),
                 schedule_seconds=0.05,
-                scoring_processes=1,
                 webhooks=("http://127.0.0.1:9/a", "http://127.0.0.1:9/b"),
             )
         )
