@@ -77,6 +77,7 @@ from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.background import Background, in_own_thread
 from modelward_server.runtime.executors import Executors
+from modelward_server.runtime.file_limit import raise_file_limit
 from modelward_server.runtime.shutdown import exit_after
 from modelward_server.runtime.tracing import is_enabled
 from modelward_server.runtime.warm_up import warm_up
@@ -131,8 +132,9 @@ GRPC_OPTIONS = [
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # A connection that sends nothing holds a file descriptor; by default for two minutes.
+    # A connection that sends nothing holds a file descriptor; by default for two minutes, after a greeting for ever.
     ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
 ]
 
 
@@ -372,7 +374,7 @@ class App:
         self.scoring_records.begin(self.background)
         self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
         log = ScoreLog(self._settings.score_log, self.scoring_records, self._unit_of_work, self.executors)
-        return Scoring(pool, choice, self.scoring_records, log)
+        return Scoring(pool, choice, self.scoring_records, log, self.executors)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -417,6 +419,7 @@ class App:
 
 async def serve(settings: Settings, on_start: Callable[[int], None], shares_port: bool = False) -> None:
     """Serve until SIGTERM or SIGINT; `on_start` receives the port."""
+    raise_file_limit()
     app = App(settings, shares_port)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

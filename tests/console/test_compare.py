@@ -227,3 +227,36 @@ async def test_of_one_user_only_so_many_run_and_they_end_with_the_session(browse
     await asyncio.sleep(0)
     runs.end()
     await asyncio.wait_for(ended.wait(), PATIENCE_SECONDS)
+
+
+async def send_half(browser: httpx.AsyncClient, begun: asyncio.Event) -> httpx.Response:
+    """Send the beginning of a form, and never its rest."""
+
+    async def half() -> AsyncIterator[bytes]:
+        yield PART
+        begun.set()
+        await asyncio.Event().wait()
+
+    headers = {**ORIGIN, "content-type": "multipart/form-data; boundary=b"}
+    return await browser.post("/compare", content=half(), headers=headers)
+
+
+async def test_a_form_that_stops_in_the_middle_is_given_up(
+    browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SILENCE_SECONDS", 0.2)
+    answer = await send_half(browser, asyncio.Event())
+    assert (answer.status_code, "nothing arrived for 0.2 s" in answer.text) == (504, True)
+
+
+async def test_so_many_forms_arrive_at_the_same_time(browser: httpx.AsyncClient) -> None:
+    begun = [asyncio.Event() for _ in range(MAX_RUNNING)]
+    held = [asyncio.create_task(send_half(browser, one)) for one in begun]
+    for one in begun:
+        await one.wait()
+    answer = await browser.post("/compare", data={}, files=CSV, headers=ORIGIN)
+    assert (answer.status_code, "under way" in answer.text) == (429, True)
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+    assert (await browser.post("/compare", data={}, files=CSV, headers=ORIGIN)).status_code == 403

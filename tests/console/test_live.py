@@ -15,10 +15,11 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.caller import Role
-from modelward.errors import NotAuthenticated
+from modelward.errors import LimitReached, NotAuthenticated
 from modelward.lifecycle import EventKind, ModelEvent
-from modelward_server.console import application
+from modelward_server.console import application, sessions
 from modelward_server.console.live import Live
+from modelward_server.console.live_pages import newest, put
 from modelward_server.console.pages import model as model_page
 from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
@@ -85,15 +86,19 @@ class Opened:
 @asynccontextmanager
 async def opened(app: Starlette, page: str, cookie: str = "") -> AsyncIterator[Opened]:
     """Open a page as the script does; httpx would wait for the end of what it is sent."""
-    headers = [(b"host", b"127.0.0.1"), (b"cookie", f"modelward_session={cookie}".encode())]
-    query = str(httpx.QueryParams({"page": page})).encode()
-    scope = {"type": "http", "method": "GET", "path": "/events", "query_string": query, "headers": headers, "app": app}
-    answer: Any = await application._events(Request(scope))
+    answer: Any = await application._events(_events_request(app, page, cookie))
     async with asyncio.timeout(PATIENCE_SECONDS):
         try:
             yield Opened(answer.body_iterator)
         finally:
             await answer.body_iterator.aclose()
+
+
+def _events_request(app: Starlette, page: str, cookie: str = "") -> Request:
+    headers = [(b"host", b"127.0.0.1"), (b"cookie", f"modelward_session={cookie}".encode())]
+    query = str(httpx.QueryParams({"page": page})).encode()
+    scope = {"type": "http", "method": "GET", "path": "/events", "query_string": query, "headers": headers, "app": app}
+    return Request(scope)
 
 
 @pytest.fixture
@@ -204,3 +209,27 @@ async def test_pages_end_with_the_credential(guarded: RunningServer, stranger: h
 async def test_what_is_no_page_that_follows_is_not_found(browser: httpx.AsyncClient) -> None:
     for page in ("", "/audit", "/models/a/b/c", "//elsewhere.example/"):
         assert (await browser.get("/events", params={"page": page})).status_code == 404
+
+
+async def test_so_many_pages_are_followed_and_the_next_one_is_refused(
+    browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_PAGES", 2)
+    app = app_of(browser)
+    async with opened(app, "/") as first, opened(app, "/engines") as second:
+        await first.next()
+        await second.next()
+        with pytest.raises(LimitReached, match="2 pages are open"):
+            await application._events(_events_request(app, "/?kind=other"))
+        async with opened(app, "/") as shared:
+            await shared.next()
+    await asyncio.sleep(0)
+    async with opened(app, "/retraining") as later:
+        await later.next()
+
+
+def test_the_end_of_a_page_is_not_replaced() -> None:
+    queue = newest()
+    for content in (b"now", None, b"later"):
+        put(queue, content)
+    assert queue.get_nowait() is None

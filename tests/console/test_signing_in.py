@@ -1,10 +1,14 @@
 """Who uses the console acts with a token of his own, and with no more than it allows."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 
 from modelward import Client
 from modelward.caller import Role
+from modelward_server.console import guard, sessions
 from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
@@ -78,3 +82,37 @@ async def test_a_proxy_s_token_is_the_user_s(stranger: httpx.AsyncClient, guarde
     assert (await stranger.get("/models/spx-1", headers=proxied)).status_code == 200
     assert (await stranger.get("/models/ndx-1", headers=proxied)).status_code in {403, 404}
     assert (await stranger.get("/models/spx-1")).status_code == 303
+
+
+async def test_made_up_tokens_end_nobody_s_session(
+    stranger: httpx.AsyncClient, guarded: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "spx-"))
+    cookie = dict(stranger.cookies)
+    stranger.cookies.clear()
+    for number in range(10):
+        made_up = {"authorization": f"Bearer mw_{number}"}
+        assert (await stranger.get("/models/spx-1.json", headers=made_up)).status_code == 401
+        assert (await stranger.get("/events?page=/", headers=made_up)).status_code == 204
+    stranger.cookies.update(cookie)
+    assert (await stranger.get("/models/spx-1")).status_code == 200
+
+
+async def test_a_proxy_s_requests_at_once_share_a_session(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    proxied = {"authorization": f"Bearer {token_of(guarded, 'vera', Role.VIEWER, 'spx-')}"}
+    answers = await asyncio.gather(*(stranger.get("/models/spx-1", headers=proxied) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_a_form_that_does_not_arrive_is_given_up(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "FORM_SECONDS", 0.2)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b"token="
+        await asyncio.Event().wait()
+
+    answer = await stranger.post("/login", content=half(), headers={"origin": ADDRESS})
+    assert (answer.status_code, "did not arrive in 0.2 s" in answer.text) == (504, True)

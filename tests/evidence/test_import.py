@@ -22,7 +22,8 @@ from modelward import AsyncClient, Client, Inventory, PromotionPolicy, RequiredA
 from modelward.backtest import ValidationFold
 from modelward.caller import Role
 from modelward.cli.commands import cli
-from modelward.evidence.verify import verify_pack
+from modelward.evidence.layout import FORMAT
+from modelward.evidence.verify import verify_foreign_pack, verify_pack
 from modelward.inventory import Lineage, SourceCode
 from modelward_server.evidence.pack import LogHeadRecord, PackWriter
 from modelward_server.evidence.signing import EvidenceSigner
@@ -331,9 +332,7 @@ def lying(there: There, to: Path) -> Path:
     with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("big", b"\0" * (64 << 20))
         listed = [{"path": "big", "sha256": "0" * 64, "size": 10}]
-        file.writestr(
-            "manifest.json", json.dumps({"format": "modelward-evidence/1", "versions": ["spx/2"], "files": listed})
-        )
+        file.writestr("manifest.json", json.dumps({"format": FORMAT, "versions": ["spx/2"], "files": listed}))
         file.writestr("manifest.dsse.json", "{}")
     return to
 
@@ -343,6 +342,16 @@ def many(there: There, to: Path) -> Path:
     whole = bytearray(there.pack.read_bytes())
     whole[-14:-10] = b"\xff\xff\xff\xff"
     to.write_bytes(bytes(whole))
+    return to
+
+
+def again_and_again(there: There, to: Path) -> Path:
+    """List a file so often that reading it each time would take hours."""
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("big", b"\0" * (1 << 20))
+        listed = 200_000 * [{"path": "big", "sha256": "", "size": 0}]
+        file.writestr("manifest.json", json.dumps({"format": FORMAT, "versions": ["spx/2"], "files": listed}))
+        file.writestr("manifest.dsse.json", "{}")
     return to
 
 
@@ -392,6 +401,7 @@ DAMAGES: dict[str, tuple[Callable[[There, Path], Path], str]] = {
     "a proof of nothing": (lambda there, to: resigned(there, to, there.key), "is not proved to be in the audit log"),
     "a large file": (zeros, "at most 8,388,608 are allowed"),
     "a file larger than said": (lying, "big: has more than the 10 bytes"),
+    "a file again and again": (again_and_again, "manifest.json: lists a file more than once"),
     "a large directory": (many, "which is too large"),
 }
 
@@ -415,6 +425,22 @@ def test_what_is_larger_than_it_says_is_not_unpacked(there: There, tmp_path: Pat
     with zipfile.ZipFile(pack, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("manifest.json", b"[" * (32 << 20))
     assert "manifest.json: has more than 16777216 bytes" in verify_pack(pack).defects
+
+
+def test_of_a_file_no_more_is_unpacked_than_its_manifest_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack, read, unpack = tmp_path / "lying.zip", [], zipfile.ZipExtFile.read
+    with zipfile.ZipFile(pack, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("big", b"\0" * (64 << 20))
+        listed = [{"path": "big", "sha256": "", "size": -5}]
+        file.writestr("manifest.json", json.dumps({"format": FORMAT, "versions": [], "files": listed}))
+
+    def counted(self: zipfile.ZipExtFile, n: int | None = -1) -> bytes:
+        read.append(unpack(self, n))
+        return read[-1]
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
+    assert "big: has more than the -5 bytes of the manifest" in verify_foreign_pack(pack, [], 1 << 20).defects
+    assert sum(map(len, read)) < 1000
 
 
 def test_signers_of_here_judge_the_signature(there: There, name: str, tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """Time stamps in evidence packs, by a real authority on this machine."""
 
+import socket
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,10 +20,12 @@ from modelward.cli.commands import cli
 from modelward.evidence.timestamp import TimestampError, read_roots, read_timestamp, verify_timestamp
 from modelward.evidence.verify import PackVerification, verify_pack
 from modelward_server.evidence import timestamps
+from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.settings import Settings
 from tests.evidence.test_pack import names_of, rewritten, write_key
 from tests.support.running_server import RunningServer
 from tests.support.timestamp_authority import TimestampAuthority
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # Takes seconds.
 
@@ -187,3 +194,86 @@ def test_the_setting_is_checked(tmp_path: Path) -> None:
             Settings(signing_key="key.pem", timestamp_url=url)
     with pytest.raises(ValidationError, match="time stamps need --signing-key"):
         Settings(timestamp_url="http://tsa.example/tsr")
+
+
+def test_an_authority_that_never_ends_its_answer_leaves_few_threads(
+    stamped: Stamped, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timestamps, "MAX_REQUESTS", 2)
+    authority = timestamps.TimestampAuthority(stamped.authority.url)
+    ends = threading.Event()
+    monkeypatch.setattr(authority, "_post", lambda _: ends.wait(PATIENCE_SECONDS) and b"")
+    with pytest.raises(errors.StoreUnavailable, match="2 requests to it have not ended"):
+        authority.stamp(b"content")
+    ends.set()
+    monkeypatch.undo()
+    eventually(lambda: not [one for one in threading.enumerate() if one.name == "modelward time stamp"])
+    assert authority.stamp(b"content")
+
+
+def test_an_answer_that_trickles_is_given_up(impatient: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        threading.Thread(target=_trickle, args=[place], daemon=True).start()
+        authority = timestamps.TimestampAuthority(f"http://127.0.0.1:{place.getsockname()[1]}/")
+        with pytest.raises(errors.StoreUnavailable, match="nothing arrived within"):
+            authority.stamp(b"content")
+    eventually(lambda: not [one for one in threading.enumerate() if one.name == "modelward time stamp"])
+
+
+def _trickle(place: socket.socket) -> None:
+    """Answer with a byte now and then."""
+    with suppress(OSError):
+        while True:
+            connection, _ = place.accept()
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+            threading.Thread(target=_send_slowly, args=[connection], daemon=True).start()
+
+
+def _send_slowly(connection: socket.socket) -> None:
+    with suppress(OSError), connection:
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.1)
+
+
+def test_statistics_do_not_wait_for_an_authority(
+    stamped: Stamped, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ends, executors = threading.Event(), stamped.running.app.executors
+    stamp = timestamps.TimestampAuthority.stamp
+
+    def waits(self: timestamps.TimestampAuthority, content: bytes) -> bytes:
+        assert ends.wait(PATIENCE_SECONDS)
+        return stamp(self, content)
+
+    monkeypatch.setattr(timestamps.TimestampAuthority, "stamp", waits)
+    with ThreadPoolExecutor(12) as pool:
+        exports = [pool.submit(stamped.client.export_evidence, "spx/1", tmp_path / f"{i}.zip") for i in range(12)]
+        try:
+            eventually(lambda: executors.evidence.outstanding == len(exports))
+            assert executors.compute.outstanding == 0
+        finally:
+            ends.set()
+        assert all(stamped.verify(one.result()).intact for one in exports)
+
+
+def test_a_key_that_does_not_sign_holds_up_nothing_else(stamped: Stamped, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a token in hardware which hangs."""
+    ends, asked = threading.Event(), threading.Event()
+    envelope = EvidenceSigner.envelope
+
+    def waits(self: EvidenceSigner, *given: Any) -> str:
+        asked.set()
+        assert ends.wait(PATIENCE_SECONDS)
+        return envelope(self, *given)
+
+    monkeypatch.setattr(EvidenceSigner, "envelope", waits)
+    with ThreadPoolExecutor(1) as pool:
+        head = pool.submit(stamped.client.log_head)
+        try:
+            assert asked.wait(PATIENCE_SECONDS)
+            assert stamped.client.get_model("spx").name == "spx"
+            assert not head.done()
+        finally:
+            ends.set()
+        assert head.result().envelope

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
+from modelward import ArtifactDeletion, ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
 from modelward.drift import Reference
 from modelward.inventory import Lineage, SourceCode
 from modelward_server.mlflow import run_data
 from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.mlflow.details import Details, MetricPoint, ShownDrift
+from modelward_server.mlflow.logged_models import id_of_source
 from modelward_server.mlflow.mirror import MlflowMirror
 from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.ports import free_port
@@ -173,6 +174,28 @@ def test_stages_show_as_aliases_of_the_version_that_is_there(
     mirror.sync(second, model, files, [second])
     assert aliases() == {"production": two}
     assert _client(uri).get_model_version(model.name, one).tags["modelward.stage"] == "archived"
+
+
+def test_files_that_are_deleted_are_deleted_there_too(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], tmp_path: Path
+) -> None:
+    versions = [_version(number, model=model.name) for number in (1, 2)]
+    first, second = (mirror.sync(version, model, files, []) for version in versions)
+    deleted = replace(versions[0], artifact_deletion=ArtifactDeletion("ann", "superseded", NOW))
+    for _ in range(2):
+        assert mirror.sync(deleted, model, {}, []) == first
+    client = _client(uri)
+    gone, kept = (client.get_model_version(model.name, one.mlflow_version) for one in (first, second))
+    assert (client.get_run(first.run_id).data.params, gone.tags["asset"]) == ({"n_estimators": "300"}, "SPX")
+    assert client.list_logged_model_artifacts(id_of_source(gone)) == []
+    assert "model.skops" in {file.path for file in client.list_logged_model_artifacts(id_of_source(kept))}
+
+
+def test_a_version_without_files_is_shown(uri: str, mirror: MlflowMirror, model: Model) -> None:
+    """Its files were deleted before MLflow could be reached."""
+    deletion = ArtifactDeletion("ann", "superseded", NOW)
+    shown = mirror.sync(_version(1, model=model.name, artifact_deletion=deletion), model, {}, [])
+    assert _client(uri).get_model_version(model.name, shown.mlflow_version).tags["modelward.version"] == "1"
 
 
 def test_later_facts_are_shown_too(uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]) -> None:

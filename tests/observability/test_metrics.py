@@ -1,6 +1,8 @@
 """The Prometheus endpoint of a real server: what calls count, what the ledger says, and what is said without it."""
 
 import re
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ import numpy as np
 import pytest
 
 from modelward import Client, errors
+from modelward_server.observability import metrics_endpoint
 from modelward_server.observability.ledger_metrics import LedgerMetrics
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from tests.support.running_server import RunningServer
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # Starts servers.
 
@@ -122,4 +125,22 @@ def test_without_a_port_nothing_is_measured(tmp_path: Path) -> None:
     assert not hasattr(running.app, "metrics_port")
     with grpc.insecure_channel(running.target) as channel:
         grpc.channel_ready_future(channel).result(PATIENCE_SECONDS)
+    running.stop()
+
+
+def test_connections_to_the_endpoint_are_few_and_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_endpoint, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(metrics_endpoint, "CONNECTION_SECONDS", 1.0)
+    running = RunningServer(Settings(port=0, metrics_port=0, data_dir=tmp_path / "data"))
+    place = ("127.0.0.1", running.app.metrics_port)
+    before = threading.active_count()
+    silent = [socket.create_connection(place, PATIENCE_SECONDS) for _ in range(12)]
+    for one in silent[3:]:
+        assert one.recv(1) == b"", "there is no place for it"
+    assert threading.active_count() - before <= 2 * 3, "a thread for each place, and a timer"
+    for one in silent:
+        assert one.recv(1) == b"", "it asks for nothing"
+        one.close()
+    eventually(lambda: threading.active_count() <= before)
+    assert scraped(running)
     running.stop()

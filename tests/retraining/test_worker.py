@@ -137,6 +137,13 @@ def test_work_that_takes_too_long_is_ended(sdk: Client, name: str, start: Start)
     assert failed.failures[0].reason == "it took longer than 0:00:01"
 
 
+def test_work_that_does_not_read_a_large_job_is_ended_too(sdk: Client, name: str, start: Start) -> None:
+    job = _asked(sdk, name, parameters={f"p{number}": "x" * 5000 for number in range(100)})
+    start("--time-limit", "1s", "--", "sleep", "600")
+    failed = _until(sdk, job, lambda seen: bool(seen.failures))
+    assert failed.failures[0].reason == "it took longer than 0:00:01"
+
+
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(sdk: Client, name: str, start: Start) -> None:
     job = _asked(sdk, name)
     worker = start("--grace", "0s", "tests.support.training_functions:train_slowly")

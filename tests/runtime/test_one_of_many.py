@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.linear_model import LinearRegression
 
-from modelward import AtSession, Client, OnPerformance, RetrainingPolicy, errors
+from modelward import AtSession, Client, OnPerformance, RetrainingPolicy, TrialResult, errors
 from modelward.retraining import FollowUpAction, FollowUpState
 from modelward_server import exchange_sessions
-from modelward_server.lifecycle import events
+from modelward_server.lifecycle import events, trial_task
 from modelward_server.mlflow import mirror_task
 from modelward_server.mlflow.mirror import MlflowMirror
 from modelward_server.retraining import post_training, repository, schedule_evaluation, trading_sessions
+from modelward_server.sandbox.trial import try_version
 from modelward_server.settings import Settings
 from modelward_server.storage import blobs
 from modelward_server.storage.blobs import BlobStore
@@ -23,6 +25,7 @@ from modelward_server.webhooks import delivery
 from modelward_server.webhooks.messages import message_of
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
+from tests.support.values import present
 from tests.support.waiting import eventually
 from tests.support.webhook_receiver import Receiver
 
@@ -156,6 +159,30 @@ def test_a_version_that_mlflow_refuses_holds_up_no_other(
         time.sleep(0.5)
         assert len([record for record in caplog.records if bad in record.getMessage()]) == 1
     eventually(lambda: sdk.get_version(f"{bad}/1").mlflow_version)
+
+
+def test_a_version_that_cannot_be_tried_holds_up_no_other(
+    sdk: Client, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, bad, good = try_version, f"a-{name}", f"b-{name}"
+
+    async def tried(version: Any, *rest: Any) -> Any:
+        if version.model == bad:
+            raise errors.DigestMismatch("its file is damaged")
+        return await real(version, *rest)
+
+    def result(model: str) -> Any:
+        return present(sdk.get_version(f"{model}/1").trial).result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trial_task, "try_version", tried)
+        patched.setattr(trial_task, "RETRY_AFTER", timedelta(seconds=1))
+        for model in (bad, good):
+            sdk.register(model, LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
+        eventually(lambda: result(good) is TrialResult.USABLE)
+        assert result(bad) is TrialResult.PENDING
+    eventually(lambda: result(bad) is TrialResult.USABLE)
+    assert "trying the version" in caplog.text
 
 
 def test_what_follows_one_job_holds_up_what_follows_others(

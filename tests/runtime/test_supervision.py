@@ -18,7 +18,9 @@ from sqlalchemy.exc import DatabaseError
 
 from modelward.cli.commands import cli
 from modelward_server.drift.window_task import WindowTask
-from modelward_server.lifecycle import engine_changes, events
+from modelward_server.lifecycle import drill_task, engine_changes, events, trial_task
+from modelward_server.lifecycle.drill_task import DrillTask
+from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
 from modelward_server.retraining.post_training_task import PostTraining
@@ -45,6 +47,8 @@ PLACES: dict[str, tuple[Any, str]] = {
     "health-mlflow": (health, "is_reached"),
     "retention": (retention.Retention, "steps"),
     "replicas": (replicas.Replicas, "beat"),
+    "trials": (TrialTask, "_claim"),
+    "drills": (DrillTask, "_end_overdue"),
 }
 """What each task calls again and again."""
 
@@ -58,6 +62,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         patched.setattr(health, "SECONDS", 0.05)
         patched.setattr(event_broadcaster, "IDLE_SECONDS", 0.1)
         patched.setattr(mirror_task, "POLL_SECONDS", 0.1)
+        patched.setattr(trial_task, "POLL_SECONDS", 0.1)
+        patched.setattr(drill_task, "POLL_SECONDS", 0.1)
         running = RunningServer(
             Settings(
                 port=0,

@@ -37,6 +37,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "no rows": ({"inputs": matrix([0, 3], 0)}, "m", "dimensions of at least 1"),
     "negative sizes": ({"inputs": matrix([-2, -3], 6)}, "m", "dimensions of at least 1"),
     "too many columns": ({"inputs": matrix([2, 4], 8)}, "m", "4 columns, and the model takes 3: a, b, c"),
+    "more columns than any table has": ({"inputs": matrix([1, 10_001], 10_001)}, "m", "of 10,001 columns; at most"),
+    "more tensors than any table has": (
+        {"inputs": [Tensor(name=f"x{i}", datatype="FP64", shape=[1]) for i in range(10_001)]},
+        "x0",
+        "of 10,001 columns; at most",
+    ),
     "unequal rows": ({"inputs": typed(a=2, b=3, c=2)}, "b", "3 rows and the tensors before it 2"),
     "one twice": ({"inputs": [*typed(a=2), *typed(a=2)]}, "a", "occurs twice"),
     "a matrix among features": ({"inputs": [*typed(a=2), *matrix([2, 2], 4)]}, "m", "one value for each row"),

@@ -6,6 +6,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from modelward import AsyncClient, errors
+from modelward_server.scoring.pool import _Slot
 from modelward_server.settings import Settings
 from tests.support import obedient_models as told
 from tests.support.running_server import RunningServer
@@ -93,6 +96,20 @@ async def test_calls_that_are_given_up_leave_the_process_to_others(scorer: Async
     ended = await asyncio.gather(*given_up, return_exceptions=True)
     assert all(isinstance(one, asyncio.CancelledError) or len(one.predictions) == 1000 for one in ended)  # type: ignore[union-attr]
     assert (await scorer.score(name, rows(told.ANSWER))).predictions.tolist() == [0.0, 1.0, 2.0]
+
+
+async def test_calls_that_are_gone_take_no_place_from_others() -> None:
+    model: Any = SimpleNamespace(key="a model")
+    slot = _Slot(model)
+    calls = [asyncio.create_task(slot.wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    calls[1].cancel()
+    await asyncio.wait({calls[1]})
+    assert len(slot.waiting) == 2
+    process: Any = object()
+    slot.give(process)
+    calls[0].cancel()  # At the moment in which it is given the process.
+    assert await calls[2] is process
 
 
 async def test_a_model_is_loaded_although_whoever_wanted_it_has_gone(

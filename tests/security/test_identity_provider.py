@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,32 @@ async def test_who_is_known_does_not_wait_for_a_provider_that_hangs(
     provider.answering.set()
     with pytest.raises(NotAuthenticated):
         await stranger
+
+
+async def test_a_provider_that_never_ends_its_answer_holds_up_nobody_for_long(
+    provider: Provider, impatient: pytest.MonkeyPatch
+) -> None:
+    asked, fetched, ends = asking(provider.url), [], threading.Event()
+    assert (await asked.claims(signed())).subject == "ada"
+
+    def endless(_: object) -> jwt.PyJWKSet:
+        fetched.append(1)
+        assert ends.wait(PATIENCE_SECONDS)
+        raise OSError("it has ended")
+
+    impatient.setattr(jwks, "FRESH_SECONDS", 0.0)
+    impatient.setattr(jwks, "TIMEOUT_SECONDS", 0.1)
+    with impatient.context() as patch:
+        patch.setattr(jwks.PublishedKeys, "_fetch", endless)
+        for _ in range(3):
+            assert (await asyncio.wait_for(asked.claims(signed()), PATIENCE_SECONDS)).subject == "ada"
+        assert fetched == [1], "no further thread waits for it"
+        ends.set()
+    provider.keys = [jwk(NEXT, "next")]
+    impatient.setattr(jwks, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
+    with suppress(StoreUnavailable):  # By the read that has just ended.
+        await asked.claims(signed(NEXT, kid="next"))
+    assert await asked.claims(signed(NEXT, kid="next"))
 
 
 @pytest.mark.parametrize("url", ["http://login.example.com/keys", "HTTP://10.0.0.1/keys"])

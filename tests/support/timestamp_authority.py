@@ -44,6 +44,7 @@ class TimestampAuthority:
         self.answers: list[bytes | int | float] = []
         """What to answer next, before time stamps: a body, a status, or seconds of silence."""
         self.asked = 0
+        self._replying = threading.Lock()
 
     def __enter__(self) -> "TimestampAuthority":
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -59,11 +60,12 @@ class TimestampAuthority:
 
     def reply(self, query: bytes) -> bytes:
         """Return a time stamp."""
-        (self._folder / "query.tsq").write_bytes(query)
         command = ["openssl", "ts", "-reply", "-config", str(self._folder / "openssl.cnf")]
         files = ["-queryfile", str(self._folder / "query.tsq"), "-out", str(self._folder / "answer.tsr")]
-        subprocess.run([*command, *files], check=True, capture_output=True)
-        return (self._folder / "answer.tsr").read_bytes()
+        with self._replying:
+            (self._folder / "query.tsq").write_bytes(query)
+            subprocess.run([*command, *files], check=True, capture_output=True)
+            return (self._folder / "answer.tsr").read_bytes()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         authority = self

@@ -205,6 +205,8 @@ class _Verifier:
             raise DefectError("does not list versions")
         if not all(isinstance(one["path"], str) and isinstance(one["size"], int) for one in manifest["files"]):
             raise DefectError("does not list files")
+        if len({one["path"] for one in manifest["files"]}) < len(manifest["files"]):
+            raise DefectError("lists a file more than once")
         return manifest
 
     def _check_size(self, manifest: dict[str, Any]) -> bool:
@@ -273,7 +275,7 @@ class _Verifier:
         if path not in self._known:
             raise DefectError("is missing")
         with self._pack.open(path) as file:
-            while chunk := file.read(READ_BYTES):
+            while chunk := file.read(min(READ_BYTES, max(listed["size"] - size, 0) + 1)):
                 digest.update(chunk)
                 size += len(chunk)
                 if size > listed["size"]:

@@ -55,17 +55,17 @@ class ProcessRun:
             "PYTHONUNBUFFERED": "1",  # Otherwise the end of the log could be lost with the process.
         }
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process may print
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | environment,
-            start_new_session=True,  # Its child processes end with it, and Ctrl-C is handled by the worker.
-        )
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError), self._process.stdin as stdin:  # A command need not read its input.
+        with tempfile.TemporaryFile() as stdin:  # A file and no pipe: a command need not read its input.
             stdin.write(job_to_json(job).encode())
+            stdin.seek(0)
+            self._process = subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment,
+                start_new_session=True,  # Its child processes end with it, and Ctrl-C is handled by the worker.
+            )
 
     def finished(self, seconds: float) -> bool:
         """Wait for the process.

@@ -68,7 +68,7 @@ from modelward_server.console.routing import (
     show,
     visited,
 )
-from modelward_server.console.sessions import Connect, Sessions
+from modelward_server.console.sessions import Connect, Session, Sessions
 from modelward_server.console.uploads import upload_form_of
 
 STATIC = Path(__file__).parent / "static"
@@ -156,8 +156,9 @@ def _routes() -> list[Route]:
 
 async def _model_or_twin(request: Request) -> Response:
     """Show the model of this name if there is one, because a model's name may end so; otherwise the twin of a page."""
-    session, name = await session_of(request), f"{request.path_params['model']}.json"
+    name = f"{request.path_params['model']}.json"
     request.path_params["twin"] = True
+    session = await session_of(request)
     with suppress(ModelwardError):  # The page fails in the same way.
         await session.client.get_model(name)
         request.path_params.update(model=name, twin=False)
@@ -206,6 +207,11 @@ async def _compare(request: Request) -> Response:
         return page(request, "fault", NO_PAGE, 404)
     if not is_own_origin(request):
         return refused_form(request)
+    with session.access.runs.forms.admit():
+        return await _begun(request, session)
+
+
+async def _begun(request: Request, session: Session) -> Response:
     form = await upload_form_of(request)
     try:
         if not is_own_form(request, {"form_key": form.text("form_key")}, session):
@@ -238,8 +244,8 @@ async def _verify(request: Request) -> Response:
 
 async def _events(request: Request) -> Response:
     """Send an open page again after each change, as server-sent events; the query names its address."""
-    session = await session_of(request)
     try:
+        session = await session_of(request)
         caller = await session.access.caller()
     except NotAuthenticated:
         return Response(status_code=204)  # Which tells a browser not to connect again.

@@ -9,6 +9,7 @@ from typing import Any
 from modelward import Comparison
 from modelward.comparison import ComparisonProgress
 from modelward.errors import LimitReached, ModelwardError
+from modelward_server.runtime.admission import Admission
 
 MAX_RUNNING = 4
 """Of one credential at the same time, with their data in memory."""
@@ -82,6 +83,8 @@ class Runs:
 
     def __init__(self) -> None:
         self._by_id: dict[str, Run] = {}
+        self.forms = Admission("uploads of yours", "console_uploads", MAX_RUNNING)
+        """Bounds the forms whose files arrive, or are read, at the same time."""
 
     def find(self, run_id: str) -> Run | None:
         """Return a comparison; None if there is none, or it was forgotten."""

@@ -1,5 +1,6 @@
 """What every request must pass: its host, its session, and for a change its form's secret and its origin."""
 
+import asyncio
 from collections.abc import Mapping
 from secrets import compare_digest
 from urllib.parse import parse_qsl, urlsplit
@@ -10,12 +11,13 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelward.caller import Caller, Permission, Role
-from modelward.errors import FieldViolation, InvalidField
+from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField
 from modelward_server.console.sessions import Session, Sessions
 
 COOKIE = "modelward_session"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 MAX_FORM_BYTES = 100_000
+FORM_SECONDS = 60.0
 POLICY = "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"
 HEADERS = {
     "content-security-policy": POLICY,
@@ -62,7 +64,11 @@ class KnownHost:
 
 
 async def session_of(request: Request) -> Session:
-    """Return the session of a request: its cookie's, its proxy's, or that of everybody without a credential."""
+    """Return the session of a request: its cookie's, its proxy's, or that of everybody without a credential.
+
+    Raises:
+        ModelwardError: the server does not accept the proxy's credential, or does not answer.
+    """
     sessions: Sessions = request.app.state.sessions
     if session := sessions.find(request.cookies.get(COOKIE, "")):
         return session
@@ -77,16 +83,26 @@ async def form_of(request: Request) -> dict[str, str]:
 
     Raises:
         InvalidField: it is too long, or not text.
+        DeadlineExceeded: it does not arrive in time.
     """
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            body = await _short_body(request)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the form did not arrive in {FORM_SECONDS:g} s; send it again") from None
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True))
+    except ValueError:
+        raise InvalidField(FieldViolation("form", "is not the fields of a form in UTF-8")) from None
+
+
+async def _short_body(request: Request) -> bytes:
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MAX_FORM_BYTES:
             raise InvalidField(FieldViolation("form", f"is longer than {MAX_FORM_BYTES:,} bytes"))
-    try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True))
-    except ValueError:
-        raise InvalidField(FieldViolation("form", "is not the fields of a form in UTF-8")) from None
+    return body
 
 
 def is_own_origin(request: Request) -> bool:

@@ -31,9 +31,9 @@ def newest() -> Newest:
 
 
 def put(queue: Newest, content: bytes | None) -> None:
-    """Replace what a page has not taken yet."""
-    if queue.full():
-        queue.get_nowait()
+    """Replace what a page has not taken yet, but for the end."""
+    if queue.full() and queue.get_nowait() is None:
+        content = None
     queue.put_nowait(content)
 
 

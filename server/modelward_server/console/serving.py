@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from modelward import AsyncClient
 from modelward_server.console.application import application
+from modelward_server.console.connections import Connection
 from modelward_server.console.guard import LOOPBACK
 
 ACTOR = "console"
@@ -71,7 +72,14 @@ class Console:
         self.port: int = self._socket.getsockname()[1]
         """The port at which it listens."""
         self._config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=1, **tls
+            app,
+            http=Connection,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=1,
+            **tls,
         )
         self._kind = _Embedded if embedded else uvicorn.Server
         self._server: uvicorn.Server | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from modelward import AsyncClient, Caller
+from modelward.errors import LimitReached
 from modelward_server.console.compare_runs import Runs
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import LivePage, Newest, newest, put
@@ -18,6 +19,8 @@ IDLE_SECONDS = 12 * 3600.0
 """A session that is not used for so long ends."""
 CALLER_SECONDS = 60.0
 """For how long it is remembered who a user is; the server decides about each change anyway."""
+MAX_PAGES = 100
+"""Of one credential, that follow changes."""
 Connect = Callable[[str], AsyncClient]
 """Returns a client with a token; an empty one where the server does not ask for any."""
 
@@ -61,9 +64,15 @@ class Access:
         self._caller = None
 
     def page(self, address: str, make: Callable[[Live], LivePage]) -> LivePage:
-        """Return the open page of an address and time zone, which all of its users share."""
+        """Return the open page of an address and time zone, which all of its users share.
+
+        Raises:
+            LimitReached: too many others are open, each of which costs work with every change.
+        """
         self._pages = {key: page for key, page in self._pages.items() if not page.ended}
         if address not in self._pages:
+            if len(self._pages) >= MAX_PAGES:
+                raise LimitReached(f"{MAX_PAGES} pages are open and followed already; close some")
             self._pages[address] = make(self.live)
         return self._pages[address]
 
@@ -119,12 +128,15 @@ class Sessions:
 
         Args:
             token: the proxy's; another one belongs to another session.
+
+        Raises:
+            ModelwardError: the server does not accept it, or does not answer.
         """
         key = f"bearer {sha256(token.encode()).hexdigest()}"
         if session := self._used(key):
             return session
-        await self._make_room()
-        return self._keep(key, Session(self._access(token), signed_in=False))
+        access = await self._accepted(token)
+        return self._used(key) or self._keep(key, Session(access, signed_in=False))
 
     async def sign_in(self, token: str) -> str:
         """Open a session for a token that the server accepts, and return the secret for its cookie.
@@ -132,13 +144,7 @@ class Sessions:
         Raises:
             ModelwardError: the server does not accept it, or does not answer.
         """
-        access = self._access(token)
-        try:
-            await access.client.get_caller()
-            await self._make_room()
-        except BaseException:
-            await self._close_unused(access)
-            raise
+        access = await self._accepted(token)
         key = secrets.token_urlsafe(32)
         self._keep(key, Session(access, signed_in=True))
         return key
@@ -165,6 +171,20 @@ class Sessions:
             return None
         session.used_at = now
         return session
+
+    async def _accepted(self, token: str) -> Access:
+        """Return what a token gives, once the server has accepted it: a stranger's ends nobody's session."""
+        access = self._access(token)
+        access.sessions += 1  # Another attempt with the same token must not close its connection.
+        try:
+            await access.caller()
+            await self._make_room()
+        except BaseException:
+            access.sessions -= 1
+            await self._close_unused(access)
+            raise
+        access.sessions -= 1
+        return access
 
     def _access(self, token: str) -> Access:
         key = sha256(token.encode()).hexdigest()

@@ -1,6 +1,7 @@
 """Forms with a file: read from a bounded stream, the file into a temporary one."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
@@ -9,11 +10,14 @@ from starlette.requests import Request
 
 from modelward.errors import FieldViolation, InvalidField, MessageTooLarge
 from modelward_server.console.guard import MAX_FORM_BYTES
+from modelward_server.runtime.silence import within_silence
 
 MAX_UPLOAD_BYTES = 64 << 20
 """Of a form with its file; larger tables are read by the server from a URI."""
 MAX_DISCARDED_BYTES = 8 * MAX_UPLOAD_BYTES
 """Of a form that is too large so much is read and discarded: a browser shows the answer only after it has sent all."""
+SILENCE_SECONDS = 60.0
+"""An upload that sends nothing for so long is ended."""
 MAX_FIELDS = 100
 TOO_LARGE = (
     f"The file is larger than {MAX_UPLOAD_BYTES >> 20} MiB, the most that the console takes. Place it where the server "
@@ -44,6 +48,7 @@ async def upload_form_of(request: Request) -> UploadForm:
 
     Raises:
         MessageTooLarge: it is larger than `MAX_UPLOAD_BYTES`.
+        DeadlineExceeded: nothing arrived for `SILENCE_SECONDS`.
         InvalidField: it is not such a form.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -62,11 +67,12 @@ async def upload_form_of(request: Request) -> UploadForm:
 
 async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_DISCARDED_BYTES:
-            break
-        if size <= MAX_UPLOAD_BYTES:
-            yield part
+    async with aclosing(within_silence(request.stream(), SILENCE_SECONDS)) as parts:
+        async for part in parts:
+            size += len(part)
+            if size > MAX_DISCARDED_BYTES:
+                break
+            if size <= MAX_UPLOAD_BYTES:
+                yield part
     if size > MAX_UPLOAD_BYTES:
         raise MessageTooLarge(TOO_LARGE)

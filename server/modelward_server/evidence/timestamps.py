@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from http.client import HTTPException, HTTPMessage
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from typing import IO, TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -26,6 +26,8 @@ PAUSE_SECONDS = 1.0
 """Pause between two of them."""
 MAX_BYTES = 1 << 20
 """Maximum size of an answer; those of public authorities have some kilobytes."""
+MAX_REQUESTS = 16
+"""Requests at the same time, with those that were given up and that the authority has not let end yet."""
 
 
 class TimestampAuthority:
@@ -44,6 +46,7 @@ class TimestampAuthority:
         except ModuleNotFoundError as error:
             raise ValueError(f"time stamps need {error.name}: pip install 'modelward[signing]'") from None
         self._url = url
+        self._requests = BoundedSemaphore(MAX_REQUESTS)
 
     def stamp(self, content: bytes) -> bytes:
         """Return a time stamp over some content, as the authority's answer (TimeStampResp in DER).
@@ -72,7 +75,7 @@ class TimestampAuthority:
         from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, decode_timestamp_response
 
         query = TimestampRequestBuilder().data(content).hash_algorithm(HashAlgorithm.SHA256).build()
-        answer = _within(SECONDS, partial(self._post, query))
+        answer = self._within(SECONDS, partial(self._post, query))
         read_timestamp(answer, content)
         if decode_timestamp_response(answer).tst_info.nonce != query.nonce:
             raise TimestampError("is an answer to another request")
@@ -81,13 +84,38 @@ class TimestampAuthority:
     def _post(self, query: "TimeStampRequest") -> bytes:
         headers = {"Content-Type": "application/timestamp-query"}
         request = Request(self._url, query.as_bytes(), headers)  # noqa: S310 - the operator's own URL, http or https
+        until = time.monotonic() + SECONDS
         try:
             with build_opener(_NoRedirects).open(request, timeout=SECONDS) as response:
-                answer: bytes = response.read(MAX_BYTES)
+                answer = b""
+                while (part := response.read1(MAX_BYTES - len(answer))) and time.monotonic() < until:
+                    answer += part
         except HTTPError as error:
             error.close()
             raise
         return answer
+
+    def _within(self, seconds: float, work: Callable[[], bytes]) -> bytes:
+        """Return what some work returns; when it takes longer, the thread is left to its own timeouts.
+
+        Raises:
+            TimeoutError: it takes longer. Exceptions of the work propagate.
+            OSError: too many earlier threads have not ended.
+        """
+        future: Future[bytes] = Future()
+        if not self._requests.acquire(blocking=False):
+            raise OSError(f"{MAX_REQUESTS} requests to it have not ended")
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+            finally:
+                self._requests.release()
+
+        Thread(target=run, name="modelward time stamp", daemon=True).start()
+        return future.result(seconds)
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -97,21 +125,3 @@ class _NoRedirects(HTTPRedirectHandler):
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> None:
         return None
-
-
-def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
-    """Return what some work returns; when it takes longer, the thread is left to its own timeouts.
-
-    Raises:
-        TimeoutError: it takes longer. Exceptions of the work propagate.
-    """
-    future: Future[bytes] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run, name="modelward time stamp", daemon=True).start()
-    return future.result(seconds)

@@ -18,7 +18,8 @@ from modelward.signature import Signature
 from modelward_server.lifecycle import trials
 from modelward_server.lifecycle.files import model_file
 from modelward_server.lifecycle.trials import ClaimedTrial
-from modelward_server.runtime.background import in_own_thread, progressed, stalled
+from modelward_server.runtime.background import in_own_thread, note_failure, progressed, stalled
+from modelward_server.runtime.retries import log_once
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.trial import try_version
@@ -29,6 +30,8 @@ MAX_SECONDS = 30.0
 """The longest that the trial of a version may take."""
 CLAIM_SECONDS = 60.0
 """For how much longer than a trial a claim lasts: for starting the process, and for recording the result."""
+RETRY_AFTER = timedelta(seconds=10)
+"""Pause before a version is tried again whose trial could not be made."""
 POLL_SECONDS = 10.0
 """Interval at which it checks for versions that other servers registered or left; this server's own wake it at once."""
 WAIT_POLL_SECONDS = 0.2
@@ -136,6 +139,11 @@ class TrialTask:
         try:
             with span("try", model=claimed.version.model, version=claimed.version.version):
                 trial, signature = await self._try(claimed)
+        except Exception as error:  # The versions after it must not wait for this one.
+            note_failure(error)
+            log_once("trying the version", claimed.version.ref, error)
+            await in_own_thread(self._release, claimed, datetime.now(UTC) + RETRY_AFTER)
+            return True
         except BaseException:
             await asyncio.shield(in_own_thread(self._release, claimed))
             raise
@@ -154,9 +162,9 @@ class TrialTask:
         with self._ledger.writing() as session:
             return trials.claim(session, now, duration)
 
-    def _release(self, claimed: ClaimedTrial) -> None:
+    def _release(self, claimed: ClaimedTrial, until: datetime | None = None) -> None:
         with self._ledger.writing() as session:
-            trials.release(session, claimed)
+            trials.release(session, claimed, until)
 
     def _conclude(self, claimed: ClaimedTrial, trial: Trial, signature: Signature | None) -> None:
         with self._ledger.writing() as session:

@@ -127,11 +127,17 @@ def conclude(session: Session, claimed: ClaimedTrial, trial: Trial, found: Signa
             row.mirror_wanted += 1
 
 
-def release(session: Session, claimed: ClaimedTrial) -> None:
-    """Give a claim back, so that another server can take it."""
+def release(session: Session, claimed: ClaimedTrial, until: datetime | None = None) -> None:
+    """Give a claim back, so that another server can take it.
+
+    Args:
+        session: the transaction.
+        claimed: the claim.
+        until: when the version may be tried again; None for at once.
+    """
     row = version_row(session, claimed.version.ref, lock=True)
     if row.trial_claimed_until == claimed.until:
-        row.trial_claimed_until = None
+        row.trial_claimed_until = until
 
 
 def _put(row: VersionRow, trial: Trial) -> None:

@@ -13,6 +13,8 @@ from modelward_server.storage.verification import copy_verified
 DIGEST_TAG = "modelward.digest"
 DESCRIPTION_TAG = "modelward.description"
 """Keys of the tags that say which files and which description a logged model has."""
+DELETED_TAG = "modelward.files_deleted"
+"""Key of the tag that says since when a logged model has no files any more."""
 SOURCE = "models:/"
 """What begins the source of a registered version that is a logged model."""
 
@@ -83,6 +85,23 @@ class LoggedModels:
             describe_model(version, Path(folder), run_id, logged.model_id, example)
             self._client.log_model_artifacts(logged.model_id, folder)
         self._client.set_logged_model_tags(logged.model_id, {DESCRIPTION_TAG: wanted})  # Last: with it they are there.
+
+    def delete_files(self, logged: Any, version: ModelVersion) -> None:
+        """Delete the files of a logged model that were deleted here, unless they are; its record stays.
+
+        Args:
+            logged: from `own`.
+            version: the version.
+        """
+        deletion = version.artifact_deletion
+        if deletion is None or DELETED_TAG in logged.tags:
+            return
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        there: Any = get_artifact_repository(logged.artifact_location, self._client.tracking_uri)
+        there.delete_artifacts()
+        # Last: with it they are gone.
+        self._client.set_logged_model_tags(logged.model_id, {DELETED_TAG: deletion.deleted_at.isoformat()})
 
 
 def _is_complete(logged: Any, version: ModelVersion) -> bool:

@@ -98,6 +98,8 @@ class MlflowMirror:
             )
             self._show_registered(registered, version, details)
             self._show_aliases(version, number, holders, aliases)
+            if logged:
+                models.delete_files(logged, version)
             return Mirrored(run_id, number)
 
     @property

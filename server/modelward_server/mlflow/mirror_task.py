@@ -174,7 +174,8 @@ class MirrorTask:
             row = version_row(session, ref)
             version, model, change_count = to_version(row), get_model(session, ref.model), row.mirror_wanted
             holders = alias_holders(session, ref.model)
-            files = {file.path: self._blobs.path(file.sha256) for file in version.files}
+            there = () if version.artifact_deletion else version.files
+            files = {file.path: self._blobs.path(file.sha256) for file in there}
             log_sha256, requests = log_of(session, ref), requests_of(session, ref)
             details = read_details(session, ref, partial(self._points_after, ref))
         log_path = self._blobs.path(log_sha256) if log_sha256 else None

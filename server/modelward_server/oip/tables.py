@@ -15,6 +15,8 @@ from modelward_server.oip import open_inference_pb2 as pb
 from modelward_server.oip.tensors import read_tensor, refuse
 from modelward_server.sandbox.warm_model import LoadedModel
 
+MAX_COLUMNS = 10_000
+"""As many as the contract allows."""
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -43,12 +45,19 @@ def read_table(request: pb.ModelInferRequest, signature: Signature) -> Columns:
 
 
 def _tensors(request: pb.ModelInferRequest) -> Tensors:
+    _check_width(request.inputs[0].name, len(request.inputs))
     tensors: Tensors = {}
     for tensor, raw in zip(request.inputs, _raw_contents(request), strict=True):
         if tensor.name in tensors:
             refuse(tensor.name, "occurs twice; send it once")
         tensors[tensor.name] = read_tensor(tensor, raw)
     return tensors
+
+
+def _check_width(tensor: str, columns: int) -> None:
+    """Refuse a table of so many columns that naming them takes the memory of the server."""
+    if columns > MAX_COLUMNS:
+        refuse(tensor, f"is of a table of {columns:,} columns; at most {MAX_COLUMNS:,} are read")
 
 
 def _raw_contents(request: pb.ModelInferRequest) -> Sequence[bytes | None]:
@@ -67,6 +76,7 @@ def _raw_contents(request: pb.ModelInferRequest) -> Sequence[bytes | None]:
 
 def _columns_of(name: str, matrix: NDArray[Any], signature: Signature) -> Tensors:
     width, known = matrix.shape[1], len(signature.inputs)
+    _check_width(name, width)
     if known and width != known:
         names = ", ".join(signature.names[:20])
         refuse(name, f"has {width} columns, and the model takes {known}" + (f": {names}" if names else ""))

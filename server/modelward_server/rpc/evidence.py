@@ -33,7 +33,8 @@ class EvidenceServicer(GovernanceServiceServicer):
             return head, self._evidence.tree.consistency(session, first, head.records) if first else []
 
         head, proof = await self._unit_of_work.analyse(read)
-        return pb.GetLogHeadResponse(head=self._head_to_proto(head), consistency_proof=proof)
+        signed = await self._unit_of_work.executors.evidence.run(self._head_to_proto, head)
+        return pb.GetLogHeadResponse(head=signed, consistency_proof=proof)
 
     def _head_to_proto(self, head: LogHeadRecord) -> pb.LogHead:
         return pb.LogHead(
@@ -48,7 +49,7 @@ class EvidenceServicer(GovernanceServiceServicer):
     ) -> AsyncIterator[pb.ExportEvidenceResponse]:
         ref = ref_from_proto(request.version) if request.HasField("version") else None
         pieces = self._evidence.pack(Wanted(ref, optional_time(request, "as_of"), not request.without_files))
-        while piece := await self._unit_of_work.executors.compute.run(next, pieces, b""):
+        while piece := await self._unit_of_work.executors.evidence.run(next, pieces, b""):
             yield pb.ExportEvidenceResponse(chunk=piece)
 
     async def ImportEvidence(self, request: pb.ImportEvidenceRequest, context: Context) -> pb.ImportEvidenceResponse:
@@ -56,7 +57,7 @@ class EvidenceServicer(GovernanceServiceServicer):
         if answered is not None:  # A retry verifies nothing again.
             return answered
         read = self._imports.read, request.pack, request.model
-        new, model = await self._unit_of_work.executors.remote.run(*read)
+        new, model = await self._unit_of_work.executors.evidence.run(*read)
         blobs, allow_pickle = self._imports.blobs, self._imports.allow_pickle
 
         def adopt(session: Session, actor: ActorContext, prepared: NewVersion) -> pb.ImportEvidenceResponse:

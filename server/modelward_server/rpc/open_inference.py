@@ -27,10 +27,11 @@ from modelward_server.oip.open_inference_pb2_grpc import GRPCInferenceServiceSer
 from modelward_server.oip.predictions import infer_response
 from modelward_server.oip.tables import read_table, signature_of
 from modelward_server.rpc.idempotency import Context
-from modelward_server.rpc.score_log import SMALL_BYTES, ScoredCall, ScoreLog
+from modelward_server.rpc.score_log import ScoredCall, ScoreLog
+from modelward_server.rpc.scoring_limits import check_rows, in_thread_if_many
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.executors import Executors
-from modelward_server.sandbox.score_request import Rows
+from modelward_server.sandbox.score_request import SMALL_BYTES, Rows
 
 NOT_READY = (ArtifactDeleted, FormatNotExecutable, ModelHalted, ModelNotFound, NothingResolved, VersionNotFound)
 """Why a version cannot predict."""
@@ -82,10 +83,12 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         chosen = await self._choice.to_score(request.model_name, selectors, as_of)
         [model] = chosen.models
         rows = Rows.of_columns(await self._columns(request, signature_of(model)))
+        check_rows(rows.count, "inputs")
         call = ScoredCall.begin(request.id, "ModelInfer", rows, chosen, as_of, context)
         try:
             run, _ = await pool.predict(model, rows, "inputs", context.time_remaining())
-            answer = infer_response(request, model.version, run, chosen.sequence)
+            made = infer_response, request, model.version, run, chosen.sequence
+            answer = await in_thread_if_many(self._executors, run, *made)
         except ModelwardError as error:
             await log.failed(call, model.version, error)
             raise

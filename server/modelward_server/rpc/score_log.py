@@ -23,11 +23,7 @@ from modelward_server.sandbox.sandbox import Run
 from modelward_server.sandbox.score_request import Rows
 from modelward_server.scoring.score_log import answer_digest, compared_with_log
 from modelward_server.scoring.selection import ChosenVersions
-from modelward_server.storage.table_memory import bytes_of
 from modelward_server.storage.unit_of_work import UnitOfWork
-
-SMALL_BYTES = 64 << 10
-"""Size up to which a table is decoded and hashed on the event loop: a thread would take longer."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ class ScoreLog:
 
     async def _digests(self, scored: Rows, runs: Sequence[Run]) -> list[str]:
         columns = scored.columns
-        if bytes_of(columns) <= SMALL_BYTES:
+        if not scored.is_large:
             return _digests(columns, runs)
         return await self._executors.compute.run(_digests, columns, runs)
 

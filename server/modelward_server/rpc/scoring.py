@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import pyarrow as pa
+from functools import partial
 
 from modelward.data import Columns
-from modelward.errors import FieldViolation, InvalidField, ModelwardError, NotServed
+from modelward.errors import FieldViolation, InvalidField, LimitReached, ModelwardError, NotServed
 from modelward.lifecycle import VersionRef
 from modelward.shared.convert.scoring import logged_to_proto, score_record_to_proto
 from modelward.v1 import scoring_pb2 as pb
@@ -18,18 +18,26 @@ from modelward.v1.scoring_pb2_grpc import ScoringServiceServicer
 from modelward_server.rpc.datasets import join_batches, typed_columns
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
-from modelward_server.rpc.score_log import SMALL_BYTES, ScoredCall, ScoreLog
+from modelward_server.rpc.score_log import ScoredCall, ScoreLog
 from modelward_server.rpc.scored_rows import ScoredRows, check_numeric, check_observable
 from modelward_server.rpc.scoring_answers import scores_to_proto
+from modelward_server.rpc.scoring_limits import (
+    MAX_DECODED_AT_ONCE,
+    MAX_DECODED_BYTES,
+    check_rows,
+    in_thread_if_many,
+    read_rows,
+)
 from modelward_server.rpc.scoring_records import ScoringRecords
 from modelward_server.rpc.version_choice import VersionChoice
+from modelward_server.runtime.executors import Executors
 from modelward_server.sandbox.sandbox import Run
-from modelward_server.sandbox.score_request import Rows
+from modelward_server.sandbox.score_request import SMALL_BYTES, Rows
 from modelward_server.sandbox.warm_model import LoadedModel
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.row_failures import RowFailures
 from modelward_server.scoring.score_log import ScoreFilter, list_scores
-from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
+from modelward_server.storage.arrow_tables import arrow_columns
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Scoring:
     choice: VersionChoice
     records: ScoringRecords
     log: ScoreLog
+    executors: Executors
 
 
 class ScoringServicer(ScoringServiceServicer):
@@ -109,12 +118,17 @@ class ScoringServicer(ScoringServiceServicer):
             return _from_matrix(request.matrix)
         if form == "arrow_ipc":
             return await self._decoded(request.arrow_ipc)
-        return Rows.of_columns(typed_columns(request.columns, "columns"))
+        read = partial(typed_columns, request.columns, "columns")
+        is_small = request.ByteSize() <= SMALL_BYTES
+        rows = Rows.of_columns(read() if is_small else await self._executors.compute.run(read))
+        check_rows(rows.count, "columns")
+        return rows
 
     async def _decoded(self, stream: bytes) -> Rows:
         if len(stream) <= SMALL_BYTES:
-            return _from_arrow(stream)
-        return await self._executors.compute.run(_from_arrow, stream)
+            with suppress(LimitReached):  # It is compressed, and decodes to more.
+                return _from_arrow(stream, MAX_DECODED_AT_ONCE)
+        return await self._executors.compute.run(_from_arrow, stream, MAX_DECODED_BYTES)
 
 
 def _from_matrix(matrix: pb.DoubleMatrix) -> Rows:
@@ -125,8 +139,8 @@ def _from_matrix(matrix: pb.DoubleMatrix) -> Rows:
     return Rows.of_matrix(names, values)
 
 
-def _from_arrow(stream: bytes) -> Rows:
-    batches = read_arrow(pa.BufferReader(stream), "arrow_ipc")
+def _from_arrow(stream: bytes, most: int) -> Rows:
+    batches = read_rows(stream, "arrow_ipc", most)
     return Rows.of_columns(join_batches((arrow_columns(batch, "arrow_ipc") for batch in batches), "arrow_ipc"))
 
 
@@ -164,7 +178,8 @@ async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[p
     options = table.options
     if options.observe:
         check_numeric(run)
-    answer = scores_to_proto(model.version, run, failed, seconds, options.top_k)
+    made = scores_to_proto, model.version, run, failed, seconds, options.top_k
+    answer = await in_thread_if_many(scoring.executors, run, *made)
     if options.observe:
         at = datetime.now(UTC)
         scoring.records.observe(ScoredRows(model.version.ref, table.call.rows.columns, table.ids, run, at))

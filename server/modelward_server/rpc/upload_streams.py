@@ -1,12 +1,11 @@
 """Limits of upload streams: how many may be open, and how long one may be silent."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
-from modelward.errors import DeadlineExceeded
 from modelward_server.runtime.admission import Admission
+from modelward_server.runtime.silence import within_silence
 
 Part = TypeVar("Part")
 
@@ -41,21 +40,3 @@ class Uploads:
         with self._admission.admit():
             async with aclosing(within_silence(parts, self._max_silence)) as coming:
                 yield coming
-
-
-async def within_silence(parts: AsyncIterator[Part], seconds: float) -> AsyncGenerator[Part, None]:
-    """Yield the parts of a stream as they arrive.
-
-    Raises:
-        DeadlineExceeded: none arrived within the given time.
-    """
-    while True:
-        try:
-            async with asyncio.timeout(seconds):
-                part = await anext(parts)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            message = f"nothing arrived for {seconds:g} s; send the rest without such a pause, or start again"
-            raise DeadlineExceeded(message) from None
-        yield part

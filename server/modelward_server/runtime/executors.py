@@ -23,7 +23,7 @@ MAX_WAITING_QUERIES = 1_000
 MAX_WAITING_JOBS = 128
 """Maximum number of computations or remote requests waiting for a thread: each takes up to some seconds."""
 READ_THREADS, WRITE_THREADS, URGENT_THREADS, BACKGROUND_THREADS = 10, 2, 4, 4
-FILE_THREADS, REMOTE_THREADS, OTHER_THREADS = 8, 8, 8
+FILE_THREADS, REMOTE_THREADS, EVIDENCE_THREADS, OTHER_THREADS = 8, 8, 4, 8
 COMPUTE_THREADS = max(8, 2 * (os.cpu_count() or 1))
 """More than the cores, so that one long computation does not delay short ones."""
 
@@ -140,6 +140,8 @@ class Executors:
         """Chunks of files that are uploaded and downloaded."""
         self.remote = BoundedExecutor("remote", REMOTE_THREADS, MAX_WAITING_JOBS)
         """Requests to other machines: object stores, MLflow, a cluster."""
+        self.evidence = BoundedExecutor("evidence", EVIDENCE_THREADS, MAX_WAITING_JOBS)
+        """Evidence packs and signatures, which wait for a time-stamp authority or a token with a key."""
         self.background = BoundedExecutor("background", BACKGROUND_THREADS, MAX_WAITING_QUERIES)
         """The server's own queries and changes."""
         self.other = BoundedExecutor("other", OTHER_THREADS, MAX_WAITING_QUERIES)
@@ -147,14 +149,14 @@ class Executors:
 
     @property
     def all(self) -> tuple[BoundedExecutor, ...]:
-        return self.urgent, self.reads, self.writes, self.compute, self.files, self.remote, self.background, self.other
+        local = self.urgent, self.reads, self.writes, self.compute, self.files
+        return *local, self.remote, self.evidence, self.background, self.other
 
     @property
     def ledger_threads(self) -> int:
         """Number of threads that may query the ledger at once; each needs a connection."""
-        return sum(
-            executor.threads for executor in (self.urgent, self.reads, self.writes, self.compute, self.background)
-        )
+        querying = self.urgent, self.reads, self.writes, self.compute, self.evidence, self.background
+        return sum(executor.threads for executor in querying)
 
     async def close(self, seconds: float) -> bool:
         """Close all pools; return whether all work ended within the seconds."""

@@ -13,6 +13,8 @@ from modelward.data import Columns, to_arrow
 
 HEADER = struct.Struct("<QQ")
 """The bytes of the names, and of the rows, that follow it."""
+SMALL_BYTES = 64 << 10
+"""Size up to which a table is decoded, encoded and hashed on the event loop: a thread would take longer."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,20 @@ class Rows:
     count: int
     make_columns: Callable[[], Columns]
     make_request: Callable[[], bytes]
+    is_large: bool
+    """Whether a form is made in a thread: on the event loop, every other call would wait for it."""
 
     @classmethod
     def of_columns(cls, columns: Columns) -> Self:
         """Take a table of one row or more."""
-        return cls(len(next(iter(columns.values()))), lambda: columns, partial(_encoded, columns))
+        is_large = sum(values.nbytes for values in columns.values()) > SMALL_BYTES
+        return cls(len(next(iter(columns.values()))), lambda: columns, partial(_encoded, columns), is_large)
 
     @classmethod
     def of_matrix(cls, names: tuple[str, ...], values: bytes) -> Self:
         """Take little-endian float64 values, row after row, which are sent as they are."""
         rows = len(values) // (8 * len(names))
-        return cls(rows, partial(_columns, names, values), partial(_matrix, names, values))
+        return cls(rows, partial(_columns, names, values), partial(_matrix, names, values), len(values) > SMALL_BYTES)
 
     @cached_property
     def columns(self) -> Columns:

@@ -65,7 +65,9 @@ class _Slot:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and not turn.exception():
+            if turn in self.waiting:  # A call that is gone must take no place from others.
+                self.waiting.remove(turn)
+            elif not turn.cancelled() and not turn.exception():
                 self.give(turn.result())  # It was given a process at this moment.
             raise
 
@@ -127,6 +129,8 @@ class ModelPool:
             LimitReached: too many calls wait, its time would not suffice, or there is no room for the model.
             InvalidField, ModelFailed: see `WarmModel.predict`.
         """
+        if rows.is_large:
+            await asyncio.to_thread(lambda: rows.request)
         begin = time.monotonic()
         slot = self._slot(model)
         _check_waiting(slot, seconds)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from modelward.errors import StoreUnavailable
+from modelward_server.runtime.background import in_own_thread
 from modelward_server.settings import check_keys_place
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ KEPT_SECONDS = 3600.0
 MIN_INTERVAL_SECONDS = 10.0
 """Minimum time between two reads, whatever key ids unauthenticated tokens name."""
 TIMEOUT_SECONDS = 5.0
+"""For so long a call waits for the keys to be read; a read that takes longer goes on, and no other begins meanwhile."""
 
 
 class PublishedKeys:
@@ -40,6 +42,7 @@ class PublishedKeys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._tried_at = -inf
         self._reading = asyncio.Lock()
+        self._attempt: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str) -> jwt.PyJWK:
         """Return the key with an id; an empty id means the key without one.
@@ -66,7 +69,9 @@ class PublishedKeys:
         async with self._reading:
             if time.monotonic() - self._tried_at >= MIN_INTERVAL_SECONDS:
                 self._tried_at = time.monotonic()
-                await asyncio.to_thread(self._read)
+                if self._attempt is None or self._attempt.done():
+                    self._attempt = asyncio.create_task(in_own_thread(self._read))
+                await asyncio.wait({self._attempt}, timeout=TIMEOUT_SECONDS)
 
     def _read(self) -> None:
         started = self._tried_at

@@ -28,18 +28,21 @@ OBJECT_BYTES = 64
 """Memory that a text takes in Python in addition to its characters."""
 
 
-def read_arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
+def read_arrow(
+    source: pa.NativeFile, field: str, ignored: Collection[str] = (), most: int | None = None
+) -> Iterator[pa.RecordBatch]:
     """Read the batches of an Arrow IPC stream, splitting large ones into parts.
 
     Args:
         field: the path of the stream in its request, for errors.
         ignored: columns that are left out, whatever they hold.
+        most: maximum bytes of a batch; None for that of all tables.
 
     Raises:
         InvalidField: it is no such stream, is truncated, or holds values other than numbers, text, booleans and times.
         LimitReached: a batch takes more memory than one may, or other tables hold too much.
     """
-    with MemoryReservation(field) as reservation, arrow_errors(field, "is no complete Arrow IPC stream"):
+    with MemoryReservation(field, most) as reservation, arrow_errors(field, "is no complete Arrow IPC stream"):
         stream = CheckedStream(source, reservation, isinstance(source, pa.BufferReader | pa.MemoryMappedFile))
         with pa.ipc.open_stream(pa.PythonFile(stream, mode="r")) as reader:
             check_schema(reader.schema, field, ignored)

@@ -67,10 +67,12 @@ class MemoryReservation:
 
     Args:
         field: the path of the table in its request, for errors.
+        most: maximum bytes of the table, or of one batch of it; None for that of all tables.
     """
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, most: int | None = None) -> None:
         self.field = field
+        self._most = most
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -99,6 +101,9 @@ class MemoryReservation:
         """
         if size > MEMORY.table_limit:
             raise too_large(self.field)
+        if self._most is not None and size > self._most:
+            fix = f"decodes to more than {self._most // MIB:,} MiB, the maximum of one call; send it in several"
+            raise LimitReached(f"{self.field}: {fix}", limit="table_size", field=self.field)
 
     def resize(self, size: int) -> None:
         """Reserve or release memory until `size` bytes are reserved.
