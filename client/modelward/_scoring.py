@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import chain, islice, repeat, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from modelward._coerce import as_stage
+from modelward._coerce import as_stage, check_one_selector
 from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.scoring import Scores
@@ -60,7 +60,12 @@ def as_iterable(tables: object, field: str) -> Iterable[object]:
 
 
 def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int | None, alias: str | None) -> None:
-    """Add the one version that is selected; none is the one in production."""
+    """Add the one version that is selected; none is the one in production.
+
+    Raises:
+        InvalidField: more than one is.
+    """
+    check_one_selector(stage, version, alias)
     if version is not None:
         options.versions.add(version=version)
     if alias is not None:
