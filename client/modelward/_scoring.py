@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_IDS = 10_000
 """Maximum number of ids of one message."""
+MAX_NAME = 256
+"""Maximum number of characters of the name of a column of a matrix."""
 
 
 def options_of(
@@ -75,12 +77,12 @@ def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int |
 
 
 def put_rows(request: pb.ScoreRequest, columns: Columns) -> pb.ScoreRequest:
-    """Add the rows to a request, as a matrix if all are floats."""
+    """Add the rows to a request, as a matrix if all are floats, and their names are such as it takes."""
     import numpy as np
 
     from modelward.data import to_dataset
 
-    if all(values.dtype == np.float64 for values in columns.values()):
+    if all(values.dtype == np.float64 and 0 < len(name) <= MAX_NAME for name, values in columns.items()):
         values = np.column_stack(list(columns.values())).astype("<f8", copy=False)
         request.matrix.CopyFrom(pb.DoubleMatrix(names=list(columns), values=values.tobytes()))
         return request

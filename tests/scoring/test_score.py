@@ -160,6 +160,13 @@ async def test_classes_that_differ_from_part_to_part_are_put_together() -> None:
     assert [run.classes[place] if place >= 0 else None for place in run.predicted] == [9, 7, None, 5, 7]
 
 
+@pytest.mark.parametrize("name", ["", "x" * 257])
+async def test_further_columns_are_ignored_whatever_their_names(scorer: AsyncClient, name: str) -> None:
+    version = await in_production(scorer, NUMBER)
+    found = await scorer.score(version.model, ROWS.assign(**{name: 1.0}))
+    np.testing.assert_allclose(found.predictions, NUMBER.predict(ROWS), rtol=1e-12)
+
+
 async def test_a_version_is_chosen_in_one_way(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER, OTHER)
     several = pytest.raises(errors.InvalidField, match="stage: is given with version; give one of them")
