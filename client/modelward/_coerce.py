@@ -49,6 +49,20 @@ def _ref(model: object, number: object, version: object, field: str) -> VersionR
     return VersionRef(model, number)
 
 
+def check_one_selector(stage: object, version: object, alias: object) -> None:
+    """Refuse a selection of one version in more than one way.
+
+    Args:
+        stage, version, alias: as given; None for those that are not.
+
+    Raises:
+        InvalidField: it names those that are given.
+    """
+    given = [name for name, value in (("stage", stage), ("version", version), ("alias", alias)) if value is not None]
+    if len(given) > 1:
+        raise InvalidField(FieldViolation(given[0], f"is given with {' and '.join(given[1:])}; give one of them"))
+
+
 def as_training_window(window: object, horizon: timedelta) -> TrainingWindow | None:
     """Return the times of training data.
 

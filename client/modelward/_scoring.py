@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import chain, islice, repeat, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from modelward._coerce import as_stage
+from modelward._coerce import as_stage, check_one_selector
 from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.scoring import Scores
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_IDS = 10_000
 """Maximum number of ids of one message."""
+MAX_NAME = 256
+"""Maximum number of characters of the name of a column of a matrix."""
 
 
 def options_of(
@@ -60,7 +62,12 @@ def as_iterable(tables: object, field: str) -> Iterable[object]:
 
 
 def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int | None, alias: str | None) -> None:
-    """Add the one version that is selected; none is the one in production."""
+    """Add the one version that is selected; none is the one in production.
+
+    Raises:
+        InvalidField: more than one is.
+    """
+    check_one_selector(stage, version, alias)
     if version is not None:
         options.versions.add(version=version)
     if alias is not None:
@@ -70,12 +77,12 @@ def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int |
 
 
 def put_rows(request: pb.ScoreRequest, columns: Columns) -> pb.ScoreRequest:
-    """Add the rows to a request, as a matrix if all are floats."""
+    """Add the rows to a request, as a matrix if all are floats, and their names are such as it takes."""
     import numpy as np
 
     from modelward.data import to_dataset
 
-    if all(values.dtype == np.float64 for values in columns.values()):
+    if all(values.dtype == np.float64 and 0 < len(name) <= MAX_NAME for name, values in columns.items()):
         values = np.column_stack(list(columns.values())).astype("<f8", copy=False)
         request.matrix.CopyFrom(pb.DoubleMatrix(names=list(columns), values=values.tobytes()))
         return request

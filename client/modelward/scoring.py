@@ -91,7 +91,7 @@ class ScoreRecord(Record):
     request_id: str
     """The id of the call."""
     scored_at: datetime
-    """When the version was chosen for it, in UTC."""
+    """When the version was chosen for it, or the table of a stream came, in UTC."""
     actor: str
     """The client: the name in its credential; without authentication the actor that it sent, or else its address."""
     authenticated: bool

@@ -363,7 +363,7 @@ class App:
         choice = VersionChoice(self._unit_of_work, self.scoring, allow_pickle=settings.allow_pickle)
         scoring = self._begin_scoring(self.scoring, choice) if self.scoring else None
         add_ScoringServiceServicer_to_server(ScoringServicer(self._unit_of_work, scoring), self._server)
-        inference = OpenInferenceServicer(choice, scoring.log if scoring else None, self.executors)
+        inference = OpenInferenceServicer(choice, scoring, self.executors)
         add_GRPCInferenceServiceServicer_to_server(inference, self._server)
 
     def _begin_scoring(self, pool: ModelPool, choice: VersionChoice) -> Scoring:

@@ -77,6 +77,8 @@ async def test_the_log_of_scores_is_shown_where_there_is_one(at_desk: httpx.Asyn
     assert "engine-7" not in await seen(at_desk, f"/scores?until={(at + timedelta(seconds=30)).isoformat()[:19]}")
     own = await seen(at_desk, "/scores?actor=engine-7")
     assert ("&lt;script&gt;" in own, "a" * 64 in own) == (False, True)
+    assert "engine-7" not in await seen(at_desk, f"/scores?request={0:032x}")
+    assert "engine-7" in await seen(at_desk, f"/scores?request={1:032x}")
     assert (await at_desk.get("/scores?since=then")).status_code == 400
 
 

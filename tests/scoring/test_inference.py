@@ -11,10 +11,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from modelward import Client, ModelVersion, errors
+from modelward.assignment import assign
 from modelward_server.oip import open_inference_pb2 as pb
 from tests.support.inference import NUMPY, Request, Tensor, described, infer, refusal, request_of, values_of
 from tests.support.inference_models import NUMBER, OTHER, ROWS, in_production
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # Takes seconds.
 
@@ -130,3 +131,42 @@ def test_versions_are_chosen_by_number_alias_and_past_time(scoring_sdk: Client, 
     scoring_sdk.halt(first.model, reason="exchange outage")
     assert isinstance(refusal(inference, request_of(first.model, {"rows": (ROWS, "FP64")})), errors.ModelHalted)
     assert answered(parameters=past) == ("1", "production")
+
+
+def test_an_ab_test_chooses_the_version_of_a_unit_and_the_exposure_is_recorded(
+    scoring_sdk: Client, inference: Any
+) -> None:
+    first = in_production(scoring_sdk, NUMBER)
+    scoring_sdk.register(first.model, OTHER, reference=ROWS)
+    arms = {"a": f"{first.model}/1", "b": f"{first.model}/2"}
+    test = scoring_sdk.create_ab_test(f"{first.model}-exits", arms, primary_metric="pnl_bps")
+    rows = {"rows": (ROWS.to_numpy(), "FP64")}
+    units = [f"口座-{number}" for number in range(8)]
+    for unit in units:
+        chosen = {name: pb.InferParameter(string_param=text) for name, text in (("ab_test", test.test), ("unit", unit))}
+        answer = infer(inference, request_of(first.model, rows, parameters=chosen))
+        variant = assign(test, unit).variant
+        told = answer.parameters
+        assert (told["variant"].string_param, told["in_test"].bool_param) == (variant.name, True)
+        assert answer.model_version == str(variant.version.version)
+    eventually(lambda: sum(arm.exposed_units for arm in scoring_sdk.ab_test_result(test.test).variants) == len(units))
+
+
+def test_an_ab_test_is_named_with_its_unit_and_nothing_else(
+    scoring_sdk: Client, inference: Any, number: ModelVersion
+) -> None:
+    text = pb.InferParameter(string_param="exits")
+
+    def refused(model_version: str = "", **parameters: pb.InferParameter) -> str:
+        request = request_of(number.model, {"rows": (ROWS, "FP64")}, parameters=parameters, model_version=model_version)
+        return refusal(inference, request).message
+
+    assert refused(unit=text) == 'parameters["unit"]: is given without ab_test; name the test, or leave it out'
+    assert 'parameters["ab_test"]: is given with model_version or as_of' in refused("1", ab_test=text, unit=text)
+    assert refused(ab_test=pb.InferParameter(int64_param=3)) == 'parameters["ab_test"]: must be text'
+    assert "there is no A/B test 'exits'" in refused(ab_test=text, unit=text)
+    other = scoring_sdk.register(f"{number.model}-other", NUMBER, reference=ROWS)
+    two = {"a": other, "b": scoring_sdk.register(other.model, OTHER, reference=ROWS)}
+    scoring_sdk.create_ab_test(other.model, two, primary_metric="pnl_bps")
+    foreign = pb.InferParameter(string_param=other.model)
+    assert f'parameters["ab_test"]: is about {other.model}' in refused(ab_test=foreign, unit=text)

@@ -102,6 +102,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
     with Client(running.target, token=token_of(running, "founder", Role.ADMIN)) as client:
         for model in ("spx-trend", "ndx-trend"):
             in_production(client, NUMBER, name=model)
+        client.register("ndx-trend", OTHER, reference=ROWS)
+        client.create_ab_test("ndx-exits", {"a": "ndx-trend/1", "b": "ndx-trend/2"}, primary_metric="pnl_bps")
     yield running
     running.stop()
 
@@ -127,3 +129,15 @@ def test_a_restricted_client_reaches_its_own_models_only(guarded: RunningServer)
         ):
             assert isinstance(refusal(stub, request, method, metadata=proof), errors.ModelNotAllowed), method
             assert isinstance(refusal(stub, request, method), errors.NotAuthenticated), method
+
+
+def test_tests_of_foreign_models_are_refused_as_those_that_do_not_exist(guarded: RunningServer) -> None:
+    proof = (("authorization", f"Bearer {token_of(guarded, 'curious', Role.VIEWER, 'spx-')}"),)
+    with grpc.insecure_channel(guarded.target) as channel:
+        stub: Any = GRPCInferenceServiceStub(channel)
+        for test in ("ndx-exits", "nothing"):
+            named = {"ab_test": pb.InferParameter(string_param=test), "unit": pb.InferParameter(string_param="u")}
+            request = request_of("spx-trend", {"rows": (ROWS, "FP64")}, parameters=named)
+            error = refusal(stub, request, metadata=proof)
+            assert isinstance(error, errors.ModelNotAllowed), test
+            assert f"the ab_test '{test}' is not of one of them" in error.message

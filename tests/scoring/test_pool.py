@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import numpy as np
@@ -16,7 +17,8 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from modelward import AsyncClient, errors
-from modelward_server.scoring.pool import _Slot
+from modelward_server.sandbox.warm_model import LoadedModel
+from modelward_server.scoring.slot import Slot
 from modelward_server.settings import Settings
 from tests.support import obedient_models as told
 from tests.support.running_server import RunningServer
@@ -100,7 +102,7 @@ async def test_calls_that_are_given_up_leave_the_process_to_others(scorer: Async
 
 async def test_calls_that_are_gone_take_no_place_from_others() -> None:
     model: Any = SimpleNamespace(key="a model")
-    slot = _Slot(model)
+    slot = Slot(model)
     calls = [asyncio.create_task(slot.wait()) for _ in range(3)]
     await asyncio.sleep(0)
     calls[1].cancel()
@@ -153,6 +155,62 @@ async def test_processes_that_are_killed_are_replaced(scorer: AsyncClient, scori
                 assert isinstance(one, errors.ModelFailed), one
             else:
                 np.testing.assert_allclose(one.predictions, [0.0, 2.0, 4.0], atol=1e-9)
+
+
+async def test_a_process_that_was_killed_while_idle_costs_no_call(scorer: AsyncClient) -> None:
+    name = await linear(scorer, 2.0)
+    for _ in range(3):
+        await scorer.score(name, rows(0))
+        for process in _model_processes():
+            os.kill(process, signal.SIGKILL)
+        await asyncio.sleep(0.5)
+        np.testing.assert_allclose((await scorer.score(name, rows(0))).predictions, [0.0, 2.0, 4.0], atol=1e-9)
+
+
+async def test_numbers_that_are_too_large_cost_no_process(scorer: AsyncClient, folder: Path) -> None:
+    name = await obedient(scorer, folder)
+    await scorer.score(name, rows(told.ANSWER))
+    before = _model_processes()
+    for _ in range(3):
+        with pytest.raises(errors.ModelFailed, match="predicted infinity"):
+            await scorer.score(name, rows(told.HUGE))
+    assert set(before) <= set(_model_processes())
+
+
+async def test_versions_with_the_same_files_are_named_as_they_were_asked(scorer: AsyncClient, folder: Path) -> None:
+    first, second = await obedient(scorer, folder), await obedient(scorer, folder)
+    await scorer.score(first, rows(told.ANSWER))
+    before = len(_model_processes())
+    for order in (told.RAISE, told.HUGE, told.NONSENSE, told.EXIT):
+        for name in (first, second):
+            with pytest.raises(errors.ModelFailed, match=f"^{name}/1 ") as failed:
+                await scorer.score(name, rows(order))
+            assert failed.value.metadata["model"] == name
+    with pytest.raises(errors.InvalidField, match=f"{second}/1"):
+        await scorer.score(second, rows(told.ANSWER)[["value"]])
+    assert len(_model_processes()) <= before, "they share one process"
+
+
+async def test_slow_calls_refuse_no_quick_ones(scorer: AsyncClient, folder: Path) -> None:
+    name = await obedient(scorer, folder)
+    for _ in range(2):
+        await scorer.score(name, rows(told.SLOW, 400))
+    for _ in range(3):
+        assert len((await scorer.score(name, rows(told.ANSWER, 1), timeout=1.3)).predictions) == 1
+    with pytest.raises((errors.LimitReached, errors.DeadlineExceeded), match=r"would answer in about|Deadline"):
+        await scorer.score(name, rows(told.SLOW, 400), timeout=0.5)
+
+
+def test_what_a_call_needs_is_known_from_the_last_ones_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = Slot(cast(LoadedModel, SimpleNamespace(key="k")))
+    for _ in range(30):
+        slot.note_call(time.monotonic() - 8.0, 1_000_000)
+    assert slot.expected_seconds(1) < 0.01
+    assert 7.9 < slot.expected_seconds(1_000_000) < 8.1
+    assert slot.expected_seconds(2_000_000) == slot.expected_seconds(1_000_000), "nobody knows what more rows need"
+    later = time.monotonic() + 11.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert slot.expected_seconds(1_000_000) == 0.0
 
 
 def _model_processes() -> list[int]:
@@ -223,6 +281,22 @@ async def test_memory_is_bounded_for_all_models_together(tmp_path: Path) -> None
             await scorer.score("large", rows(0), version=version.version, timeout=20)
         name = await linear(scorer, 2.0)
         assert len((await scorer.score(name, rows(0))).predictions) == 3
+    await asyncio.to_thread(running.stop)
+
+
+async def test_a_model_that_grows_takes_the_room_of_others(tmp_path: Path) -> None:
+    given = {"scoring_processes": 8, "scoring_memory_mb": 400, "allow_pickle": True}
+    settings = Settings.model_validate({"port": 0, "data_dir": tmp_path / "data", **given})
+    running = await asyncio.to_thread(RunningServer, settings)
+    async with AsyncClient(running.target) as scorer:
+        for name, load_seconds in (("small", 0.0), ("growing", 0.01)):  # So that their files differ.
+            await scorer.register(name, told.obedient_model(tmp_path, load_seconds), reference=REFERENCE)
+            await scorer.score(name, rows(told.ANSWER), version=1)
+        pool = running.app.scoring
+        assert pool is not None
+        assert pool.processes == 2
+        await scorer.score("growing", rows(told.GROW), version=1)
+        await asyncio.to_thread(eventually, lambda: pool.processes == 1)
     await asyncio.to_thread(running.stop)
 
 

@@ -3,16 +3,19 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 
 from modelward import AsyncClient, errors
 from modelward.assignment import assign
+from modelward_server.drift.replay_rows import seen_rows
 from modelward_server.scoring.background_writer import BackgroundWriter
 from tests.support.clients import collect
 from tests.support.running_server import RunningServer
@@ -122,6 +125,45 @@ async def test_scored_rows_are_live_data_and_their_labels_join_the_predictions(s
     assert (recorded.labels, recorded.predictions, recorded.waiting) == (len(ids), 0, 0)
     [period] = await collect(scorer.list_performance(f"{name}/1"))
     assert period.metrics["mae"] == pytest.approx(0.0, abs=1e-9)
+
+
+async def test_rows_of_a_later_call_are_recorded_unless_their_ids_are_known(
+    scorer: AsyncClient, scoring_server: RunningServer
+) -> None:
+    name = await registered(scorer, NUMBER)
+    ids = [f"{name}-{number}" for number in range(6)]
+    await scorer.score(name, ROWS.iloc[:4], observe=True, ids=ids[:4])
+    await scorer.score(name, ROWS.iloc[2:6], observe=True, ids=ids[2:])
+
+    async def recorded() -> bool:
+        found = await scorer.record_outcomes(f"{name}/1", ids, labels=ROWS.a.to_numpy()[:6])
+        return found.waiting == 0
+
+    await until(recorded)
+    with scoring_server.app.ledger.reading() as session:
+        observed = seen_rows(session, name, 1, datetime(2026, 1, 1, tzinfo=UTC))
+        seen = [one for rows in observed for one in ids_of(rows.ids or b"")]
+    assert sorted(seen) == ids, "each row is live data once"
+
+
+def ids_of(stream: bytes) -> list[str]:
+    ids: list[str] = pa.ipc.open_stream(stream).read_all().column(0).to_pylist()
+    return ids
+
+
+async def test_rows_that_fail_have_no_prediction_also_without_probabilities(scorer: AsyncClient) -> None:
+    name = await registered(scorer, RidgeClassifier().fit(ROWS, (ROWS.a > 0).astype(int)))
+    gap = ROWS.iloc[:3].copy()
+    gap.iloc[1, 0] = np.nan
+    ids = [f"{name}-{number}" for number in range(3)]
+    found = await scorer.score(name, gap, row_errors=True, observe=True, ids=ids)
+    assert list(found.failed) == [1]
+
+    async def recorded() -> bool:
+        return (await scorer.record_outcomes(f"{name}/1", ids, labels=[1.0] * 3)).waiting == 1
+
+    await until(recorded)
+    assert (await scorer.record_outcomes(f"{name}/1", ids[1:2], labels=[1.0])).waiting == 1
 
 
 async def test_each_of_several_versions_and_tables_is_observed(scorer: AsyncClient) -> None:

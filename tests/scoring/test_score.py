@@ -8,11 +8,17 @@ from uuid import UUID, uuid4
 import numpy as np
 import pandas as pd
 import pytest
+from catboost import CatBoostRegressor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from modelward import AsyncClient, Client, ModelVersion, Scores, Stage, errors
+from modelward.comparison import ModelKind
+from modelward.data import Columns
+from modelward_server.sandbox.sandbox import Run
+from modelward_server.scoring.row_failures import RowFailures
+from tests.support.booster_models import frame_for, target
 from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 
@@ -130,6 +136,54 @@ async def test_classes_of_rows_that_fail_are_none(scorer: AsyncClient) -> None:
     found = await scorer.score(version.model, rows, row_errors=True)
     assert found.predictions[2] is None
     assert found.predictions[[0, 1, 3]].tolist() == CLASS.predict(rows.iloc[[0, 1, 3]]).tolist()
+
+
+async def test_rows_that_a_model_does_not_take_are_told_one_by_one(scorer: AsyncClient) -> None:
+    rows = frame_for("catboost", rows=50)
+    few: dict[str, Any] = {"iterations": 5, "thread_count": 1, "verbose": False, "allow_writing_files": False}
+    model = CatBoostRegressor(**few, cat_features=["venue"]).fit(rows, target("regression", rows))
+    version = await scorer.register(f"spx-{uuid4().hex[:8]}", model, reference=rows)
+    gap = rows.astype({"venue": object})
+    gap.loc[7, "venue"] = None  # CatBoost takes no missing categories.
+    found = await scorer.score(version.model, gap, version=1, row_errors=True)
+    assert list(found.failed) == [7]
+    assert "has no 'venue'" in found.failed[7]
+    well = [row for row in range(len(rows)) if row != 7]
+    np.testing.assert_allclose(found.predictions[well], model.predict(rows.iloc[well]), rtol=1e-12)
+    with pytest.raises(errors.InvalidField, match="has no column 'venue'"):
+        await scorer.score(version.model, rows.drop(columns="venue"), version=1, row_errors=True)
+
+
+async def test_classes_that_differ_from_part_to_part_are_put_together() -> None:
+    async def predict(part: Columns) -> tuple[Run, float]:
+        values = part["x"].tolist()
+        if 3 in values:
+            raise errors.ModelFailed("it does not like 3")
+        classes = sorted(set(values))  # As of an ONNX model that does not name its classes.
+        predicted = np.array([classes.index(one) for one in values])
+        return Run(ModelKind.CLASSIFICATION, tuple(classes), predicted, None, None), 0.1
+
+    run, failed = await RowFailures(predict).run({"x": np.array([9, 7, 3, 5, 7])})
+    assert failed == {2: "it does not like 3"}
+    assert [run.classes[place] if place >= 0 else None for place in run.predicted] == [9, 7, None, 5, 7]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 257])
+async def test_further_columns_are_ignored_whatever_their_names(scorer: AsyncClient, name: str) -> None:
+    version = await in_production(scorer, NUMBER)
+    found = await scorer.score(version.model, ROWS.assign(**{name: 1.0}))
+    np.testing.assert_allclose(found.predictions, NUMBER.predict(ROWS), rtol=1e-12)
+
+
+async def test_a_version_is_chosen_in_one_way(scorer: AsyncClient) -> None:
+    version = await in_production(scorer, NUMBER, OTHER)
+    several = pytest.raises(errors.InvalidField, match="stage: is given with version; give one of them")
+    with several:
+        await scorer.score(version.model, ROWS, stage="production", version=1)
+    with several:
+        await collect(scorer.score_stream(version.model, [ROWS], stage="production", version=1))
+    with several:
+        await scorer.resolve(version.model, stage="production", version=1)
 
 
 @pytest.mark.system

@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 
-ANSWER, RAISE, EXIT, HANG, ALLOCATE, NONSENSE, HUGE, FORGE, FLOOD = range(9)
+ANSWER, RAISE, EXIT, HANG, ALLOCATE, NONSENSE, HUGE, FORGE, FLOOD, SLOW, GROW = range(11)
 """What the first value of the first row means: 0 is to answer with the sum of each row."""
 
 SOURCE = """
@@ -29,6 +29,10 @@ def predict(self, rows):
         os.write(0, bytes(32))  # The header of an answer without content, before the true one.
     if told == 8:
         os.write(0, bytes([255]) * (16 << 20))
+    if told == 9:
+        time.sleep(len(rows) / 100)
+    if told == 10:
+        self.kept = np.ones(48 << 20)  # 384 MiB
     return rows.sum(axis=1)
 
 made = type("Obedient", (), {"predict": predict})()

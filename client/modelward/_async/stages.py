@@ -7,7 +7,7 @@ from datetime import datetime
 
 from modelward._argument_types import SequenceNumber
 from modelward._async.connection import AsyncConnection
-from modelward._coerce import AnyVersion, as_ref, as_stage
+from modelward._coerce import AnyVersion, as_ref, as_stage, check_one_selector
 from modelward.errors import Unavailable
 from modelward.lifecycle import (
     AuditRecord,
@@ -279,11 +279,13 @@ class AsyncStages(AsyncConnection):
             ModelNotFound, VersionNotFound: it does not exist.
             NothingResolved: no version holds that stage or alias.
             ModelHalted: the model is halted.
+            InvalidField: more than one of `stage`, `version` and `alias` is given.
 
         Examples:
             >>> print((await mw.resolve("spx-trend")).version)
             spx-trend/1
         """
+        check_one_selector(stage, version, alias)
         request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
         if version is not None:
             request.version = version

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from modelward._argument_types import SequenceNumber
-from modelward._coerce import AnyVersion, as_ref, as_stage
+from modelward._coerce import AnyVersion, as_ref, as_stage, check_one_selector
 from modelward._sync.connection import Connection
 from modelward.errors import Unavailable
 from modelward.lifecycle import (
@@ -280,11 +280,13 @@ class Stages(Connection):
             ModelNotFound, VersionNotFound: it does not exist.
             NothingResolved: no version holds that stage or alias.
             ModelHalted: the model is halted.
+            InvalidField: more than one of `stage`, `version` and `alias` is given.
 
         Examples:
             >>> print((mw.resolve("spx-trend")).version)
             spx-trend/1
         """
+        check_one_selector(stage, version, alias)
         request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
         if version is not None:
             request.version = version

@@ -71,8 +71,8 @@ class ScoringOptions(_message.Message):
     second. 0: all rows, in their order.
     """
     row_errors: _builtins.bool
-    """Whether rows for which a version fails are listed in `failed_rows`, and the others are answered. Otherwise one such
-    row fails the call.
+    """Whether rows for which a version fails, or which it does not take, are listed in `failed_rows`, and the others are
+    answered. Otherwise one such row fails the call.
     """
     unit: _builtins.str
     """With `ab_test`: the unit whose variant predicts, such as an account. 1 to 256 characters."""
@@ -654,7 +654,7 @@ class ScoreRecord(_message.Message):
     """The reason of the error if the version failed, such as "MODEL_FAILED". Empty: it answered."""
     @_builtins.property
     def scored_at(self) -> _timestamp_pb2.Timestamp:
-        """When the version was chosen for it."""
+        """When the version was chosen for it; for a table of a stream, when the table came."""
 
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:

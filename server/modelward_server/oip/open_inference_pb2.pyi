@@ -555,7 +555,10 @@ class ModelInferRequest(_message.Message):
     """
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
-        """`as_of`: a past time as ISO 8601 text; stages and aliases are resolved as they were then. Others are not used."""
+        """`as_of`: a past time as ISO 8601 text; stages and aliases are resolved as they were then. `ab_test` and `unit`: the
+        A/B test that chooses the version, by its assignment of the unit; not with `model_version` or `as_of`. Others are not
+        used.
+        """
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInferRequest.InferInputTensor]:
@@ -693,7 +696,8 @@ class ModelInferResponse(_message.Message):
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
         """`stage` of the version, `digest` of its files, `sequence`, the last change that its choice includes, and
-        `request_id`, by which the log of scores tells of the call.
+        `request_id`, by which the log of scores tells of the call. With `ab_test`: `variant`, and `in_test`, whether the
+        unit takes part in the test.
         """
 
     @_builtins.property

@@ -77,6 +77,11 @@ class BatchTable:
     batches: Sequence[Batch]
     ids: NDArray[np.object_] | None
 
+    def of_rows(self, rows: NDArray[np.bool_]) -> "BatchTable":
+        """Return some rows of a table of one batch, by a mask of shape (rows,)."""
+        own = replace(self, columns=select_rows(self.columns, rows), ranks=self.ranks[rows])
+        return _as_one(replace(own, ids=None if self.ids is None else self.ids[rows]), self.batches[0])
+
     def stored_ids(self, rows: slice) -> bytes | None:
         """Return the ids of some rows as an Arrow stream; None if they have none."""
         return None if self.ids is None else b"".join(to_arrow({"id": self.ids[rows]}))

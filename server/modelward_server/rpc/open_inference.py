@@ -27,15 +27,19 @@ from modelward_server.oip.open_inference_pb2_grpc import GRPCInferenceServiceSer
 from modelward_server.oip.predictions import infer_response
 from modelward_server.oip.tables import read_table, signature_of
 from modelward_server.rpc.idempotency import Context
-from modelward_server.rpc.score_log import ScoredCall, ScoreLog
+from modelward_server.rpc.score_log import ScoredCall
+from modelward_server.rpc.scoring import Scoring
 from modelward_server.rpc.scoring_limits import check_rows, in_thread_if_many
 from modelward_server.rpc.version_choice import VersionChoice
 from modelward_server.runtime.executors import Executors
 from modelward_server.sandbox.score_request import SMALL_BYTES, Rows
+from modelward_server.scoring.selection import ChosenVersions
 
 NOT_READY = (ArtifactDeleted, FormatNotExecutable, ModelHalted, ModelNotFound, NothingResolved, VersionNotFound)
 """Why a version cannot predict."""
-AS_OF = "as_of"
+AS_OF, AB_TEST, UNIT = "as_of", "ab_test", "unit"
+PARAMETER = 'parameters["{}"]'
+"""A parameter as a field of the request."""
 
 
 class OpenInferenceServicer(GRPCInferenceServiceServicer):
@@ -43,13 +47,13 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
 
     Args:
         choice: the choice of versions.
-        log: logs calls; None if this server offers no scoring.
+        scoring: what it scores with; None if this server offers no scoring.
         executors: decode large tables.
     """
 
-    def __init__(self, choice: VersionChoice, log: ScoreLog | None, executors: Executors) -> None:
+    def __init__(self, choice: VersionChoice, scoring: Scoring | None, executors: Executors) -> None:
         self._choice = choice
-        self._log = log
+        self._scoring = scoring
         self._executors = executors
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
@@ -77,24 +81,38 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         )
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        pool, log = self._choice.offered("ModelInfer"), self._log
-        assert log, "a server with a pool has a log"
-        selectors, as_of = [_selector(request.model_version)], _as_of(request)
-        chosen = await self._choice.to_score(request.model_name, selectors, as_of)
+        pool, scoring = self._choice.offered("ModelInfer"), self._scoring
+        assert scoring, "a server with a pool scores"
+        as_of = _as_of(request)
+        chosen, at = await self._chosen(request, as_of), datetime.now(UTC)
         [model] = chosen.models
         rows = Rows.of_columns(await self._columns(request, signature_of(model)))
         check_rows(rows.count, "inputs")
-        call = ScoredCall.begin(request.id, "ModelInfer", rows, chosen, as_of, context)
+        call = ScoredCall.begin(request.id, "ModelInfer", rows, chosen, as_of, context, at)
         try:
             run, _ = await pool.predict(model, rows, "inputs", context.time_remaining())
             made = infer_response, request, model.version, run, chosen.sequence
             answer = await in_thread_if_many(self._executors, run, *made)
         except ModelwardError as error:
-            await log.failed(call, model.version, error)
+            await scoring.log.failed(call, model.version, error)
             raise
         answer.parameters["request_id"].string_param = call.request_id
-        await log.answered(call, [(model.version, run)])
+        if chosen.exposure:
+            answer.parameters["variant"].string_param = chosen.variant
+            answer.parameters["in_test"].bool_param = chosen.in_test
+        await scoring.log.answered(call, [(model.version, run)])
+        scoring.records.expose(chosen)
         return answer
+
+    async def _chosen(self, request: pb.ModelInferRequest, as_of: datetime | None) -> ChosenVersions:
+        test, unit = _text(request, AB_TEST), _text(request, UNIT)
+        if not test:
+            if unit:
+                raise _wrong(UNIT, "is given without ab_test; name the test, or leave it out")
+            return await self._choice.to_score(request.model_name, [_selector(request.model_version)], as_of)
+        if as_of or request.model_version:
+            raise _wrong(AB_TEST, "is given with model_version or as_of, but chooses the version; send one of them")
+        return await self._choice.of_test(request.model_name, test, unit, PARAMETER)
 
     async def _columns(self, request: pb.ModelInferRequest, signature: Signature) -> Columns:
         if request.ByteSize() <= SMALL_BYTES:
@@ -119,7 +137,25 @@ def _as_of(request: pb.ModelInferRequest) -> datetime | None:
     try:
         instant = parse_instant(request.parameters[AS_OF].string_param).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidField(FieldViolation(f'parameters["{AS_OF}"]', "must be ISO 8601 text")) from None
+        raise _wrong(AS_OF, "must be ISO 8601 text") from None
     if instant >= datetime.now(UTC):
-        raise InvalidField(FieldViolation(f'parameters["{AS_OF}"]', "must be a time in the past"))
+        raise _wrong(AS_OF, "must be a time in the past")
     return instant
+
+
+def _text(request: pb.ModelInferRequest, name: str) -> str:
+    """Return a parameter that is text; empty if it is not given.
+
+    Raises:
+        InvalidField: it is no text, or empty.
+    """
+    if name not in request.parameters:
+        return ""
+    text = request.parameters[name].string_param
+    if not text:
+        raise _wrong(name, "must be text")
+    return text
+
+
+def _wrong(parameter: str, fix: str) -> InvalidField:
+    return InvalidField(FieldViolation(PARAMETER.format(parameter), fix))

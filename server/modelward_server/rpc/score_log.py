@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -37,7 +37,7 @@ class ScoredCall:
     as_of: datetime | None
     context: Context
     at: datetime
-    """When the versions were chosen."""
+    """When the versions were chosen; of a table of a stream, when it came."""
 
     @classmethod
     def begin(
@@ -48,9 +48,10 @@ class ScoredCall:
         chosen: ChosenVersions,
         as_of: datetime | None,
         context: Context,
+        at: datetime,
     ) -> ScoredCall:
         """Note a call whose versions have been chosen; it gets a request id if it has none."""
-        return cls(request_id or str(uuid4()), method, rows, chosen, as_of, context, datetime.now(UTC))
+        return cls(request_id or str(uuid4()), method, rows, chosen, as_of, context, at)
 
     def record(self, version: ModelVersion, rows_sha256: str, **answer: Any) -> ScoreRecord:
         """Return what is logged of a version.

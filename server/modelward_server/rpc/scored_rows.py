@@ -1,6 +1,7 @@
 """Rows that were scored become live data of their version, and predictions for labels that come later."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +34,8 @@ from modelward_server.storage.unit_of_work import UnitOfWork
 SENDER = "scoring"
 WINDOW_ROWS = 1_000
 """A window of such rows closes after so many of them."""
+SAME = 1e-6
+"""Relative difference up to which two predictions of one row are the same one."""
 ACTOR = "modelward"
 """The actor of reports and alarms of these rows."""
 
@@ -103,10 +106,11 @@ class _Fitted:
     table: BatchTable
     outcomes: Sequence[Outcome]
 
-    @property
-    def first(self) -> str:
-        """The id of the first prediction; empty if there is none."""
-        return self.outcomes[0].prediction_id if self.outcomes else ""
+    def without(self, recorded: Container[str]) -> "_Fitted":
+        """Return the rows whose predictions are not recorded."""
+        assert self.table.ids is not None, "scored rows have ids"
+        new = np.array([one not in recorded for one in self.table.ids])
+        return _Fitted(self.table.of_rows(new), [one for one in self.outcomes if one.prediction_id not in recorded])
 
 
 class ScoredRowsMonitor:
@@ -159,7 +163,7 @@ def _fit(watch: Watch, scored: Sequence[ScoredRows]) -> list[_Fitted]:
 
 
 def _prepare(session: Session, watch: Watch, fitted: Sequence[_Fitted]) -> tuple[Taken, list[Outcome]]:
-    """Prepare the change for the tables that were not recorded before, with numbers that no others have."""
+    """Prepare the change for the rows that were not recorded before, with numbers that no other tables have."""
     fresh = list(_not_recorded(session, watch.observer.version, fitted))
     first = watch.closer.state(session).acknowledged + 1
     taken = watch.prepare(session, numbered((one.table for one in fresh), first))
@@ -169,14 +173,21 @@ def _prepare(session: Session, watch: Watch, fitted: Sequence[_Fitted]) -> tuple
 
 
 def _not_recorded(session: Session, version: VersionRef, fitted: Sequence[_Fitted]) -> Iterator[_Fitted]:
-    """Yield the tables whose first prediction is unknown: a call that is repeated is recorded once."""
-    firsts = {one.first for one in fitted} - {""}
-    recorded = known_outcomes(session, version, firsts).items()
-    seen = {first for first, outcome in recorded if outcome.prediction is not None}
+    """Yield the rows whose predictions are unknown: what is repeated, in whole or in part, is recorded once."""
+    ids = {outcome.prediction_id for one in fitted for outcome in one.outcomes}
+    known = known_outcomes(session, version, ids)
     for one in fitted:
-        if one.first not in seen:
-            yield one
-        seen |= {one.first} - {""}
+        recorded = {new.prediction_id for new in one.outcomes if _is_recorded(new, known.get(new.prediction_id))}
+        if not one.outcomes or len(recorded) < len(one.outcomes):
+            yield one.without(recorded) if recorded else one
+        known |= {new.prediction_id: new for new in one.outcomes if new.prediction_id not in known}
+
+
+def _is_recorded(new: Outcome, known: Outcome | None) -> bool:
+    """Return whether a prediction is recorded already; among other rows it may differ in the last digits."""
+    if known is None or known.prediction is None or new.prediction is None:
+        return False
+    return math.isclose(known.prediction, new.prediction, rel_tol=SAME)
 
 
 def _store(session: Session, actor: ActorContext, watch: Watch, taken: Taken, outcomes: Sequence[Outcome]) -> None:

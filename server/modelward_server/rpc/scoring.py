@@ -66,9 +66,9 @@ class ScoringServicer(ScoringServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         scoring = self._offered()
-        chosen = await scoring.choice.choose(request.model, request.options)
+        chosen, at = await scoring.choice.choose(request.model, request.options), datetime.now(UTC)
         rows, as_of = await self._rows(request), optional_time(request.options, "as_of")
-        call = ScoredCall.begin(request.request_id, "Score", rows, chosen, as_of, context)
+        call = ScoredCall.begin(request.request_id, "Score", rows, chosen, as_of, context, at)
         scores = await _scores(scoring, _Table(call, request.ids, request.options))
         return pb.ScoreResponse(scores=scores, sequence=chosen.sequence, request_id=call.request_id)
 
@@ -86,8 +86,9 @@ class ScoringServicer(ScoringServiceServicer):
                 raise InvalidField(FieldViolation("start", "is sent twice; begin another stream for other versions"))
             if not options.HasField("as_of"):
                 await scoring.choice.check_not_halted(start.start.model)
-            rows, as_of = await self._decoded(part.arrow_ipc), optional_time(options, "as_of")
-            call = ScoredCall.begin(part.request_id, "ScoreStream", rows, chosen, as_of, context)
+            at, as_of = datetime.now(UTC), optional_time(options, "as_of")
+            rows = await self._decoded(part.arrow_ipc)
+            call = ScoredCall.begin(part.request_id, "ScoreStream", rows, chosen, as_of, context, at)
             scores = await _scores(scoring, _Table(call, part.ids, options))
             yield pb.ScoreStreamResponse(scores=scores, sequence=chosen.sequence, request_id=call.request_id)
 

@@ -59,7 +59,7 @@ class VersionChoice:
         """
         _check_test(options)
         if options.ab_test:
-            return await self._of_test(model, options)
+            return await self.of_test(model, options.ab_test, options.unit, "options.{}")
         as_of = time_from_proto(options.as_of) if options.HasField("as_of") else None
         return await self.to_score(model, [_selector(one) for one in options.versions], as_of)
 
@@ -92,11 +92,25 @@ class VersionChoice:
 
         await self._trading.read(model, query, urgent=True)
 
-    async def _of_test(self, model: str, options: pb.ScoringOptions) -> ChosenVersions:
-        def query(session: Session) -> tuple[TestedVersions, datetime]:
-            return choose_tested(session, model, options.ab_test, allow_pickle=self._allow_pickle), FOREVER
+    async def of_test(self, model: str, test: str, unit: str, field: str) -> ChosenVersions:
+        """Return the version of the variant that an A/B test gives a unit.
 
-        return (await self._tested.read((model, options.ab_test), query, urgent=True)).of_unit(options.unit)
+        Args:
+            model: the model's name.
+            test: the name of the test.
+            unit: the unit.
+            field: the fields of both in the request, with braces for their names.
+
+        Raises:
+            the errors of `choose_tested` and `TestedVersions.of_unit`.
+        """
+
+        def query(session: Session) -> tuple[TestedVersions, datetime]:
+            field_of_test = field.format("ab_test")
+            return choose_tested(session, model, test, field_of_test, allow_pickle=self._allow_pickle), FOREVER
+
+        tested = await self._tested.read((model, test, field), query, urgent=True)
+        return tested.of_unit(unit, field.format("unit"))
 
     async def read(
         self,

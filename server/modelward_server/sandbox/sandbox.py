@@ -62,7 +62,7 @@ class Run:
     kind: ModelKind
     classes: tuple[Any, ...]
     predicted: NDArray[Any]
-    """int64 indices into `classes`, or float64: finite, or NaN where the model does not answer."""
+    """int64 indices into `classes`, -1 where the model does not answer; or float64: finite, or NaN for the same."""
     probabilities: NDArray[np.float64] | None
     """Shape (rows, classes), with rows that add up to 1, or are NaN where it does not answer; None if it gives none."""
     latency: Latency | None
@@ -78,6 +78,8 @@ class Run:
     def answered(self) -> NDArray[np.int64]:
         """Return the numbers of the rows that have a prediction, ascending."""
         missing = np.isnan(self.predicted)
+        if self.kind is ModelKind.CLASSIFICATION:
+            missing |= self.predicted < 0
         if self.probabilities is not None:
             missing |= np.isnan(self.probabilities).any(axis=1)
         return np.flatnonzero(~missing)

@@ -36,7 +36,8 @@ class Answers(asyncio.Protocol):
         self._received = bytearray()
         self._most = 0
         self._waiting: asyncio.Future[None] | None = None
-        self._ended = False
+        self.have_ended = False
+        """Whether none comes any more: the process has ended."""
         transport.set_protocol(self)
 
     def ask(self, request: bytes, array_bytes: int) -> None:
@@ -63,7 +64,7 @@ class Answers(asyncio.Protocol):
         while not self._is_whole():
             if self._is_too_large():
                 raise ModelProcessError(f"answered with more than {self._most:,} bytes")
-            if self._ended:
+            if self.have_ended:
                 return None
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
@@ -77,7 +78,7 @@ class Answers(asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended = True
+        self.have_ended = True
         self._wake()
 
     def _wake(self) -> None:

@@ -64,9 +64,8 @@ class LoadedModel:
 class WarmModel:
     """One process; it predicts for one call at a time."""
 
-    def __init__(self, process: ModelProcess, model: LoadedModel, limits: Limits, stack: AsyncExitStack) -> None:
+    def __init__(self, process: ModelProcess, limits: Limits, stack: AsyncExitStack) -> None:
         self._process = process
-        self._model = model
         self._limits = limits
         self._stack = stack
         self.memory_bytes = 0
@@ -85,7 +84,7 @@ class WarmModel:
         """Start a process, load the model from a file and let it predict once.
 
         Raises:
-            ModelFailed: it did not load, or exceeded a limit.
+            ModelProcessError: it did not load, or exceeded a limit.
             StoreUnavailable: no process could be started.
         """
         async with AsyncExitStack() as stack:
@@ -93,7 +92,7 @@ class WarmModel:
             arguments = model.version, file, model.example, limits, LIFETIME_SECONDS, model.names
             await asyncio.to_thread(write_job, folder, *arguments)
             process = await stack.enter_async_context(start_process(model.version.format, "score", folder))
-            warm = cls(process, model, limits, stack)
+            warm = cls(process, limits, stack)
             await warm._begin()
             warm._stack = stack.pop_all()
             return warm
@@ -108,15 +107,16 @@ class WarmModel:
             self.memory_bytes = int(memory)
             self._libraries = libraries(answer.get("libraries"))
         except TimeoutError:
-            raise self._failed(_late(self._limits.seconds)) from None
-        except ModelProcessError as error:
-            raise self._failed(str(error)) from None
+            raise ModelProcessError(_late(self._limits.seconds)) from None
         self._answers = Answers(cast(asyncio.Transport, self._process.writer.transport))
 
-    async def predict(self, rows: Rows, field: str, seconds_left: float | None) -> tuple[Run, float]:
+    async def predict(
+        self, version: ModelVersion, rows: Rows, field: str, seconds_left: float | None
+    ) -> tuple[Run, float]:
         """Predict rows. If it is cancelled or the process fails, `settle` must follow before anything else.
 
         Args:
+            version: the version that is asked, for errors: it has the files that are loaded, as others may.
             rows: the rows.
             field: the field of the request that holds them, for errors.
             seconds_left: the time that the call has; None for any.
@@ -133,11 +133,11 @@ class WarmModel:
         self.is_idle, self._until = False, asyncio.get_running_loop().time() + limit
         try:
             self._answers.ask(request, _array_bytes(rows.count))
-            result = self._result(await self._answer(), rows.count, field)
+            result = self._result(await self._answer(), version, rows.count, field)
         except TimeoutError:
-            raise self._broken(_late(limit)) from None
+            raise self._broken(version, _late(limit)) from None
         except ModelProcessError as error:
-            raise self._broken(str(error)) from None
+            raise self._broken(version, str(error)) from None
         except (ModelFailed, InvalidField):
             self.is_idle = True  # It has answered, and can go on.
             raise
@@ -151,32 +151,35 @@ class WarmModel:
                 raise ModelProcessError(describe_exit(await self._process.ended()))
             return answer
 
-    def _result(self, answer: Answer, rows: int, field: str) -> tuple[Run, float]:
-        form = self._described(answer.text, rows, field)
+    def _result(self, answer: Answer, version: ModelVersion, rows: int, field: str) -> tuple[Run, float]:
+        form = self._described(answer.text, version, rows, field)
         shape = rows, len(form.classes) if form.has_probabilities else 0
         if answer.arrays.nbytes != 8 * rows * (1 + shape[1]):
             raise ModelProcessError("answered with more or fewer numbers than it declared")
         predicted = np.frombuffer(answer.arrays[: 8 * rows], form.dtype)
         sure = np.frombuffer(answer.arrays[8 * rows :]).reshape(shape) if form.has_probabilities else None
-        run = form.run(predicted, sure)
+        try:
+            run = form.run(predicted, sure)
+        except ModelProcessError as error:  # The answer is whole and only its numbers are wrong: the process can go on.
+            raise failed(version, str(error)) from None
         self.memory_bytes = int(numbers(answer.memory_bytes, "memory_bytes")[0])
         return replace(run, libraries=self._libraries), seconds(answer.seconds, "seconds")[0]
 
-    def _described(self, text: bytes, rows: int, field: str) -> Described:
+    def _described(self, text: bytes, version: ModelVersion, rows: int, field: str) -> Described:
         """Return what an answer says of its arrays, which is mostly what the one before has said of as many rows."""
         if self._last and self._last[:2] == (text, rows):
             return self._last[2]
         answer = object_of(text)
         if "failure" in answer:
-            raise self._failed(failure_text(answer["failure"]))
-        form = described(answer, self.version, rows, field)
+            raise failed(version, failure_text(answer["failure"]))
+        form = described(answer, version, rows, field)
         self._last = text, rows, form
         return form
 
-    def _broken(self, why: str) -> ModelFailed:
+    def _broken(self, version: ModelVersion, why: str) -> ModelFailed:
         """Return the error of a call whose process cannot go on."""
         self.is_broken = True
-        return self._failed(why)
+        return failed(version, why)
 
     async def settle(self) -> None:
         """Let the process finish what it was asked, or end it if it does not in its time or is broken."""
@@ -193,13 +196,14 @@ class WarmModel:
         await self._stack.aclose()
 
     @property
-    def version(self) -> ModelVersion:
-        """The version that it was started for."""
-        return self._model.version
+    def has_died(self) -> bool:
+        """Whether the process has ended by itself, or was killed from outside."""
+        return self._answers.have_ended
 
-    def _failed(self, why: str) -> ModelFailed:
-        """Return the error of a call."""
-        return ModelFailed(f"{self.version} {why}", model=self.version.model, version=self.version.version)
+
+def failed(version: ModelVersion, why: str) -> ModelFailed:
+    """Return the error of a call to a version."""
+    return ModelFailed(f"{version} {why}", model=version.model, version=version.version)
 
 
 def _late(limit: float) -> str:

@@ -1,91 +1,26 @@
 """The pool of loaded models: which are loaded, in how many processes, and whose call is next."""
 
 import asyncio
-import math
-import os
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 
 from modelward.errors import LimitReached, ModelwardError
 from modelward.lifecycle import ModelVersion
+from modelward_server.sandbox.answers import ModelProcessError
 from modelward_server.sandbox.sandbox import Limits, Run
 from modelward_server.sandbox.score_request import Rows
-from modelward_server.sandbox.warm_model import LoadedModel, ModelKey, WarmModel
+from modelward_server.sandbox.warm_model import LoadedModel, ModelKey, WarmModel, failed
 from modelward_server.scoring.part_times import PartTimes
+from modelward_server.scoring.slot import Slot
 
-MAX_PER_MODEL = os.cpu_count() or 1
-"""Maximum number of processes of one model: each has one thread."""
 MAX_WAITING = 64
 """Maximum number of calls that wait for one model."""
 RETRY_SECONDS = 1.0
 """After this time a call that was refused may succeed."""
 PINNED_SECONDS = 600.0
 """For so long after its last call a version in production is ended only for another one in production."""
-WEIGHT = 0.2
-"""The weight of the newest call in the mean time of a call."""
-
-
-class _Slot:
-    """One loaded model: its processes, and the calls that wait for one of them."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        self.key = model.key
-        self.model = model
-        self.idle: list[WarmModel] = []
-        self.processes = 0
-        """Those that are idle, at work, or being started."""
-        self.is_loading = False
-        """Whether one is being started."""
-        self.waiting = deque[asyncio.Future[WarmModel]]()
-        """Calls that wait for a process, those that came first in front."""
-        self.mean_seconds = 0.0
-        """The mean time of a call, without waiting."""
-        self.used_at = time.monotonic()
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether another process would answer calls that wait; one that is being started must answer first."""
-        return not self.is_loading and self.processes <= len(self.waiting) and self.processes < MAX_PER_MODEL
-
-    def expected_seconds(self) -> float:
-        """Return how long a call would take that comes now."""
-        ahead = math.ceil((len(self.waiting) + self.processes - len(self.idle)) / max(self.processes, 1))
-        return (ahead + 1) * self.mean_seconds
-
-    async def wait(self) -> WarmModel:
-        """Wait for a process, in turn.
-
-        Raises:
-            LimitReached, ModelFailed, StoreUnavailable: none can be started.
-        """
-        turn: asyncio.Future[WarmModel] = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn in self.waiting:  # A call that is gone must take no place from others.
-                self.waiting.remove(turn)
-            elif not turn.cancelled() and not turn.exception():
-                self.give(turn.result())  # It was given a process at this moment.
-            raise
-
-    def give(self, process: WarmModel) -> None:
-        """Give a process to the call that waits longest."""
-        while self.waiting:
-            turn = self.waiting.popleft()
-            if not turn.done():
-                turn.set_result(process)
-                return
-        self.idle.append(process)
-
-    def fail(self, error: BaseException) -> None:
-        """Let all calls that wait fail: there is no process, and none can be started."""
-        while self.waiting:
-            turn = self.waiting.popleft()
-            if not turn.done():
-                turn.set_exception(error)
 
 
 class ModelPool:
@@ -107,7 +42,7 @@ class ModelPool:
         self._file_of = file_of
         self._max_processes = processes
         self._max_bytes = memory_bytes
-        self._slots: dict[ModelKey, _Slot] = {}
+        self._slots: dict[ModelKey, Slot] = {}
         self._in_production: dict[str, ModelKey] = {}
         self._memory: dict[WarmModel, int] = {}
         self._room = asyncio.Lock()
@@ -133,15 +68,19 @@ class ModelPool:
             await asyncio.to_thread(lambda: rows.request)
         begin = time.monotonic()
         slot = self._slot(model)
-        _check_waiting(slot, seconds)
-        process = slot.idle.pop() if slot.idle else await self._next_process(slot)
+        _check_waiting(slot, model.version, rows.count, seconds)
+        process = slot.idle.pop() if slot.idle else await self._next_process(slot, model.version)
         asked = time.monotonic()
+        left = None if seconds is None else begin + seconds - asked
+        if left is not None and left <= 0:
+            slot.give(process)  # Its caller is about to go away, and would take the process along.
+            raise _too_late(model.version, seconds or 0.0)
         try:
-            run, of_model = await process.predict(rows, field, seconds)
+            run, of_model = await process.predict(model.version, rows, field, left)
             self.times.predicted(asked - begin, time.monotonic() - asked, of_model)
             return run, of_model
         finally:
-            self._give_back(slot, process, asked)
+            self._give_back(slot, process, asked, rows.count)
 
     async def load(self, model: LoadedModel) -> None:
         """Load a model, so that its next call need not wait.
@@ -152,7 +91,7 @@ class ModelPool:
         """
         slot = self._slot(model)
         if not slot.processes:
-            slot.give(await self._next_process(slot))
+            slot.give(await self._next_process(slot, model.version))
 
     def pin(self, model: str, loaded: LoadedModel) -> None:
         """Note which version of a model is in production: it is ended only for others that are."""
@@ -180,25 +119,41 @@ class ModelPool:
         """The number of processes, with those that are being started."""
         return sum(slot.processes for slot in self._slots.values())
 
-    def _slot(self, model: LoadedModel) -> _Slot:
+    def _slot(self, model: LoadedModel) -> Slot:
         key = model.key
-        slot = self._slots.get(key) or self._slots.setdefault(key, _Slot(model))
+        slot = self._slots.get(key) or self._slots.setdefault(key, Slot(model))
         slot.used_at = time.monotonic()
+        self._end_dead(slot)
         return slot
 
-    async def _next_process(self, slot: _Slot) -> WarmModel:
-        """Wait for a process of a model; another is started where there is room."""
+    def _end_dead(self, slot: Slot) -> None:
+        """Forget processes that have died while they were idle, so that no call is lost with one."""
+        for process in [one for one in slot.idle if one.has_died]:
+            slot.idle.remove(process)
+            slot.processes -= 1
+            self._in_background(self._end(process))
+
+    async def _next_process(self, slot: Slot, version: ModelVersion) -> WarmModel:
+        """Wait for a process of a model; another is started where there is room.
+
+        Raises:
+            LimitReached, StoreUnavailable: none can be started.
+            ModelFailed: the model does not load; `version` is named, since others may have the same files.
+        """
         if not slot.processes or (slot.is_crowded and self.processes < self._max_processes):
             self._begin(slot)
-        return await slot.wait()
+        try:
+            return await slot.wait()
+        except ModelProcessError as error:
+            raise failed(version, str(error)) from None
 
-    def _begin(self, slot: _Slot) -> None:
+    def _begin(self, slot: Slot) -> None:
         """Start a process for whoever waits, also when the call that caused it goes away."""
         slot.processes += 1
         slot.is_loading = True
         self._in_background(self._start(slot))
 
-    async def _start(self, slot: _Slot) -> None:
+    async def _start(self, slot: Slot) -> None:
         try:
             async with self._room:
                 await self._make_room(slot, self.processes - self._max_processes, 0)
@@ -211,13 +166,13 @@ class ModelPool:
             if not slot.processes:
                 slot.fail(error)
                 self._slots.pop(slot.key, None)
-            if not isinstance(error, ModelwardError):
+            if not isinstance(error, ModelwardError | ModelProcessError):
                 raise
         else:
             slot.is_loading = False
             slot.give(process)
 
-    async def _fit(self, slot: _Slot, process: WarmModel) -> None:
+    async def _fit(self, slot: Slot, process: WarmModel) -> None:
         """Make room for the memory of a process that was started, or end it."""
         try:
             async with self._room:
@@ -226,7 +181,7 @@ class ModelPool:
             await self._end(process)
             raise
 
-    async def _make_room(self, wanted_by: _Slot, processes: int, bytes_: int) -> None:
+    async def _make_room(self, wanted_by: Slot, processes: int, bytes_: int) -> None:
         """End models that are not in use, until so many processes and bytes are free.
 
         Raises:
@@ -235,14 +190,14 @@ class ModelPool:
         while processes > 0 or bytes_ > 0:
             slot = self._least_needed(wanted_by)
             if slot is None:
-                raise self._no_room(wanted_by.model.version)
+                raise self._no_room()
             process = slot.idle.pop()
             slot.processes -= 1
             self._forget_unused(slot)
             processes, bytes_ = processes - 1, bytes_ - self._memory[process]
             await self._end(process)
 
-    def _least_needed(self, wanted_by: _Slot) -> _Slot | None:
+    def _least_needed(self, wanted_by: Slot) -> Slot | None:
         since = time.monotonic() - PINNED_SECONDS
         known = {key for key in self._in_production.values() if key in self._slots}
         pinned = {key for key in known if self._slots[key].used_at > since}
@@ -251,25 +206,25 @@ class ModelPool:
         allowed = [slot for slot in unused if wants or slot.key not in pinned]
         return min(allowed, key=lambda slot: (slot.key in pinned, slot.used_at), default=None)
 
-    def _no_room(self, version: ModelVersion) -> LimitReached:
+    def _no_room(self) -> LimitReached:
         used = f"{self.processes - 1} of {self._max_processes} processes, {self.memory_bytes >> 20:,} MiB"
         fix = "retry later, or raise MODELWARD_SCORING_PROCESSES or MODELWARD_SCORING_MEMORY_MB"
-        message = f"there is no room to load {version}: {used} are in use; {fix}"
+        message = f"there is no room to load the model: {used} are in use; {fix}"
         return LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_memory")
 
-    def _give_back(self, slot: _Slot, process: WarmModel, asked: float) -> None:
+    def _give_back(self, slot: Slot, process: WarmModel, asked: float, rows: int) -> None:
         """Let the next call have a process; one that has not answered settles first."""
         if process.is_idle:
-            self._answered(slot, process, asked)
+            self._answered(slot, process, asked, rows)
         else:
-            self._in_background(self._settle(slot, process, asked))
+            self._in_background(self._settle(slot, process, asked, rows))
 
-    async def _settle(self, slot: _Slot, process: WarmModel, asked: float) -> None:
+    async def _settle(self, slot: Slot, process: WarmModel, asked: float, rows: int) -> None:
         await process.settle()
-        self._answered(slot, process, asked)
+        self._answered(slot, process, asked, rows)
 
-    def _answered(self, slot: _Slot, process: WarmModel, asked: float) -> None:
-        slot.mean_seconds += WEIGHT * (time.monotonic() - asked - slot.mean_seconds)
+    def _answered(self, slot: Slot, process: WarmModel, asked: float, rows: int) -> None:
+        slot.note_call(asked, rows)
         if process.has_ended:
             slot.processes -= 1
             self._memory.pop(process, None)
@@ -279,8 +234,16 @@ class ModelPool:
         else:
             self._memory[process] = process.memory_bytes
             slot.give(process)
+            if self.memory_bytes > self._max_bytes:
+                self._in_background(self._make_room_for_grown(slot))
 
-    def _forget_unused(self, slot: _Slot) -> None:
+    async def _make_room_for_grown(self, slot: Slot) -> None:
+        """End models that are not in use, as far as there are any, for one that needs more memory than when loaded."""
+        with suppress(LimitReached):
+            async with self._room:
+                await self._make_room(slot, 0, self.memory_bytes - self._max_bytes)
+
+    def _forget_unused(self, slot: Slot) -> None:
         if not slot.processes and not slot.waiting:
             self._slots.pop(slot.key, None)
 
@@ -295,17 +258,21 @@ class ModelPool:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # Nothing awaits it.
 
 
-def _check_waiting(slot: _Slot, seconds: float | None) -> None:
+def _check_waiting(slot: Slot, version: ModelVersion, rows: int, seconds: float | None) -> None:
     """Refuse a call that would wait too long.
 
     Raises:
         LimitReached: too many calls wait, or its time would not suffice.
     """
-    version = slot.model.version
     if len(slot.waiting) >= MAX_WAITING:
         message = f"{MAX_WAITING} calls wait for {version}; retry later"
         raise LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_queue")
-    expected = slot.expected_seconds()
+    expected = slot.expected_seconds(rows)
     if seconds is not None and expected > seconds:
         message = f"{version} would answer in about {expected:.3g} s, but the call has {seconds:.3g} s left"
         raise LimitReached(message, retry_seconds=expected, limit="scoring_queue")
+
+
+def _too_late(version: ModelVersion, seconds: float) -> LimitReached:
+    message = f"no process of {version} was free within the {seconds:.3g} s that the call had"
+    return LimitReached(message, retry_seconds=RETRY_SECONDS, limit="scoring_queue")

@@ -46,13 +46,17 @@ class TestedVersions:
     models: tuple[LoadedModel, ...]
     sequence: int
 
-    def of_unit(self, unit: str) -> ChosenVersions:
+    def of_unit(self, unit: str, field: str) -> ChosenVersions:
         """Return the version of the variant of a unit.
+
+        Args:
+            unit: the unit.
+            field: its field in the request, for errors.
 
         Raises:
             InvalidField: the unit has not 1 to 256 characters.
         """
-        check_unit(unit, "options.unit")
+        check_unit(unit, field)
         found = assign(self.test, unit)
         arm = self.test.variants.index(found.variant)
         ref = found.variant.version
@@ -60,13 +64,14 @@ class TestedVersions:
         return ChosenVersions((self.models[arm],), self.sequence, exposure, found.in_test, found.variant.name)
 
 
-def choose_tested(session: Session, model: str, name: str, *, allow_pickle: bool) -> TestedVersions:
+def choose_tested(session: Session, model: str, name: str, field: str, *, allow_pickle: bool) -> TestedVersions:
     """Resolve the versions of an A/B test.
 
     Args:
         session: the transaction.
         model: the name of the model.
         name: the name of the test.
+        field: its field in the request, for errors.
         allow_pickle: as for `choose`.
 
     Raises:
@@ -77,7 +82,7 @@ def choose_tested(session: Session, model: str, name: str, *, allow_pickle: bool
     test = get_ab_test(session, name)
     if others := sorted({variant.version.model for variant in test.variants} - {model}):
         fix = f"is about {others[0]}, and the rows are for {model}; name a test of its versions only"
-        raise InvalidField(FieldViolation("options.ab_test", fix))
+        raise InvalidField(FieldViolation(field, fix))
     numbers = [variant.version.version for variant in test.variants]
     chosen = choose(session, model, numbers, None, allow_pickle=allow_pickle)
     return TestedVersions(test, chosen.models, chosen.sequence)

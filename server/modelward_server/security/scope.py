@@ -36,6 +36,10 @@ NAMES_ELSEWHERE = {
 """The fields for names of models that are called differently."""
 
 
+INFER = "inference.ModelInferRequest"
+"""The request whose parameters, in a map, may name an A/B test."""
+
+
 class Meaning(Enum):
     """How a field relates a message to models."""
 
@@ -147,6 +151,8 @@ def _owns(session: Session, identity: Identity, field: str, key: str, request: M
 
 def mentions(message: Any) -> Iterator[tuple[str, Meaning, str]]:
     """Yield each relation to models in a message, at any depth: the field's name, its meaning and the value."""
+    if message.DESCRIPTOR.full_name == INFER and "ab_test" in message.parameters:
+        yield "ab_test", Meaning.ID, message.parameters["ab_test"].string_param
     for field, meaning in _fields(message.DESCRIPTOR):
         value = getattr(message, field.name)
         if meaning is None:

@@ -17,7 +17,7 @@ class View:
     """What the page shows."""
 
     given: dict[str, str]
-    """The filter: `model`, `version`, `actor`, `since` and `until`; empty fields do not matter."""
+    """The filter: `model`, `version`, `request`, `actor`, `since` and `until`; empty fields do not matter."""
     scores: Part[ScoreRecord]
     """The newest first."""
 
@@ -30,18 +30,18 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         InvalidField: a time is not an instant, or `page` not the token of a page.
     """
     query = request.query_params
-    model, actor, version = (
-        query.get("model", "").strip(),
-        query.get("actor", "").strip(),
-        whole_number(request, "version"),
-    )
+    model, call, actor = (query.get(name, "").strip() for name in ("model", "request", "actor"))
+    version = whole_number(request, "version")
     since, until = instant(request, "since"), instant(request, "until")
     given = {
         "model": model,
         "version": str(version or ""),
+        "request": call,
         "actor": actor,
         "since": since.isoformat() if since else "",
         "until": until.isoformat() if until else "",
     }
-    listed = client.list_scores(model, version=version, actor=actor, scored_after=since, scored_before=until)
+    listed = client.list_scores(
+        model, version=version, request_id=call, actor=actor, scored_after=since, scored_before=until
+    )
     return View(given, await part(listed, request, given))
