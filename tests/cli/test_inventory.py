@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_update_changes_what_it_names_of_a_model(commands: Commands, stated: str
     said = commands.said("update", stated, *given, "--limit", "", "--next-review", "")
     assert said == f"owners, tier, venues, purpose, limits, next review of {stated} changed\n"
     scope = replace(STATED.scope, venues=("XCME",))
-    new = {"owners": ("bob", "rates desk"), "tier": 1, "purpose": "2", "limits": (), "next_review": None}
+    new: Any = {"owners": ("bob", "rates desk"), "tier": 1, "purpose": "2", "limits": (), "next_review": None}
     assert sdk.get_model(stated).inventory == replace(STATED, scope=scope, **new)
     commands.said("update", stated, "--tier", "", "--next-review", "2028-01-31")
     inventory = sdk.get_model(stated).inventory

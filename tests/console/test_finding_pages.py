@@ -112,6 +112,8 @@ async def test_a_review_is_due_recorded_and_shown(at_desk: httpx.AsyncClient, de
         assert "approved with conditions" in shown, path
         assert "half the size" in shown, path
     assert "No review is due of this model" in await seen(at_desk, f"/reviews?model={name}")
+    desk.risk.record_review(name, outcome="rejected", comment="too many words " * 600 + "and the last one")
+    assert "and the last one" in await seen(at_desk, f"/reviews?model={name}")
     await be(at_desk, desk, "compliance")
     assert "record-review" not in await seen(at_desk, f"/reviews?model={name}")
 

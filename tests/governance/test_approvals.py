@@ -109,7 +109,7 @@ def test_a_refusal_says_why_and_ends_the_request(desk: Desk) -> None:
     name = desk.model("risk", "trading")
     request = desk.quant.request_approval(f"{name}/1", reason="better")
     with pytest.raises(errors.InvalidField, match="comment: is missing"):
-        desk.risk.reject(request.approval_id, comment=" ")
+        desk.risk.reject(request.approval_id, comment=" \u200b")
     refused = desk.risk.reject(request.approval_id, comment="too concentrated")
     assert (refused.state, refused.waits_for) == (ApprovalState.REJECTED, ())
     with pytest.raises(errors.ApprovalClosed) as caught:

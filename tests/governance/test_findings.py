@@ -124,6 +124,8 @@ def test_what_a_finding_names_exists(desk: Desk) -> None:
         opened(desk, "nothing")
     with pytest.raises(errors.InvalidField, match=r"evidence\[0\]: 'nothing' is no comparison"):
         opened(desk, name, evidence=["nothing"])
+    with pytest.raises(errors.InvalidField, match="title: is missing, or blank"):
+        opened(desk, name, title="\u200b ")
     with pytest.raises(errors.FindingNotFound):
         desk.risk.close_finding("finding-of-nothing", remedy="done")
     desk.quant.set_reference(f"{name}/1", rows)

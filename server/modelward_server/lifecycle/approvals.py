@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
+from modelward._text import is_blank
 from modelward.caller import Permission
 from modelward.errors import (
     ApprovalClosed,
@@ -93,7 +94,7 @@ def decide_approval(
         InvalidField: the function is not one of the request, or a refusal has no comment.
     """
     row, approval = _locked(session, approval_id, etag, actor)
-    if not approve and not comment.strip():
+    if not approve and is_blank(comment):
         raise InvalidField(FieldViolation("comment", "is missing; say why the request is refused"))
     if approval.state is not ApprovalState.PENDING:
         raise _closed(approval)

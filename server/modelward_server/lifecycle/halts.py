@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from modelward._text import is_blank
 from modelward.errors import FieldViolation, InvalidField, ModelHalted
 from modelward.lifecycle import Halt, HaltResult, Model
 from modelward_server.actor_context import ActorContext
@@ -58,7 +59,7 @@ def halt_models(
 
 
 def _check_reason(reason: str) -> None:
-    if not reason.strip():
+    if is_blank(reason):
         raise InvalidField(FieldViolation("reason", "is blank; state why, for all whose calls are rejected"))
 
 

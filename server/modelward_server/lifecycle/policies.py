@@ -5,6 +5,7 @@ from dataclasses import replace
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
+from modelward._text import is_blank
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import PromotionPolicy, Stage
 from modelward_server.actor_context import ActorContext
@@ -56,7 +57,7 @@ def check_reason(session: Session, model: str, reason: str) -> None:
         ModelNotFound: the model does not exist.
         InvalidField: it is blank.
     """
-    if not reason.strip() and REASON not in get_policy(session, model).disabled_gates:
+    if is_blank(reason) and REASON not in get_policy(session, model).disabled_gates:
         fix = "is missing; say why, for the record (the promotion policy can disable the gate reason)"
         raise InvalidField(FieldViolation("reason", fix))
 
