@@ -22,11 +22,6 @@ def is_hidden(character: str) -> bool:
     return unicodedata.category(character) in HIDDEN or IGNORABLE.match(character) is not None
 
 
-def is_blank(text: str) -> bool:
-    """Return whether nothing of a text can be seen."""
-    return all(character.isspace() or is_hidden(character) for character in text)
-
-
 def visible(text: str) -> str:
     r"""Escape the hidden characters of a text in Python's notation, `\x1b` or `\u202e`; line breaks and tabs stay."""
     return SUSPECT.sub(lambda match: _escape(match[0]) if is_hidden(match[0]) else match[0], text)

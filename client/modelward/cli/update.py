@@ -56,7 +56,9 @@ def _day(context: click.Context, parameter: click.Parameter, given: str | None) 
 @texts("--weakness", "weaknesses", "A known weakness")
 @remote
 def update(client: "Client", out: Output, about: tuple[str, int], **given: Any) -> None:
-    """Change what is stated of a model, or restrictions, limits, assumptions and weaknesses of a version.
+    """Change what is stated of a model or a version.
+
+    A version states restrictions, limits, assumptions and weaknesses of its own.
 
     A field that is given replaces the former one, with all its texts; an empty text takes it away. Others stay.
     """

@@ -11,7 +11,6 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
-from modelward._text import is_blank
 from modelward.caller import Permission
 from modelward.errors import (
     ApprovalClosed,
@@ -24,6 +23,7 @@ from modelward.errors import (
 )
 from modelward.governance import Approval, ApprovalDecision, ApprovalState
 from modelward.lifecycle import Page, PromotionPolicy, Stage, Transition, VersionRef
+from modelward.shared.blank import is_blank
 from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.approval_gates import functions_at

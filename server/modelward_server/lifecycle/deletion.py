@@ -2,9 +2,9 @@
 
 from sqlalchemy.orm import Session
 
-from modelward._text import is_blank
 from modelward.errors import ArtifactDeleted, FieldViolation, IllegalTransition, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, VersionRef
+from modelward.shared.blank import is_blank
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, etag, to_version, version_row
 from modelward_server.lifecycle.stages import LEGAL_MOVES

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from modelward._text import is_blank
 from modelward.errors import FieldViolation, InvalidField, ModelHalted
 from modelward.lifecycle import Halt, HaltResult, Model
+from modelward.shared.blank import is_blank
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.queries import select_models, with_production

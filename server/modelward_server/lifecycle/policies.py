@@ -5,9 +5,9 @@ from dataclasses import replace
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from modelward._text import is_blank
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import PromotionPolicy, Stage
+from modelward.shared.blank import is_blank
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.gates import REASON
 from modelward_server.lifecycle.repository import check_etag, model_row

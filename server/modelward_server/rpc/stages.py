@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from modelward._text import is_blank
 from modelward.lifecycle import Stage, VersionRef
+from modelward.shared.blank import is_blank
 from modelward.shared.convert.common import ref_from_proto
 from modelward.shared.convert.events import production_version_to_proto
 from modelward.shared.convert.lifecycle import (
