@@ -23,6 +23,15 @@ def test_a_drill_without_engines_is_started_listed_and_shown(
     assert "give either MODEL or --all" in commands.run("drills", "start", "--reason", "yearly test").output
 
 
+def test_a_model_without_an_engine_is_shown_beside_one_that_has(
+    commands: Commands, in_production: str, sdk: Client
+) -> None:
+    sdk.report_active(f"{in_production}/1", engine="in-go")
+    sdk.create_model(f"{in_production}-b")
+    given = ("drills", "start", in_production, f"{in_production}-b", "--reason", "yearly test", "--no-wait")
+    assert "no engine was running" in commands.said(*given).splitlines()[-1]
+
+
 def test_the_exit_code_tells_that_an_engine_is_not_proven(commands: Commands, in_production: str, sdk: Client) -> None:
     sdk.report_active(f"{in_production}/1", engine="in-go")
     given = ("drills", "start", in_production, "--reason", "yearly test", "--within", "1s")

@@ -25,6 +25,8 @@ def test_a_finding_is_opened_changed_listed_shown_and_closed(
     changed = commands.said("findings", "update", finding.finding_id, "--severity", "critical", "--due", "2099-01-01")
     assert changed == f"{about} open, critical, of bob\n"
     assert "no costs" in commands.said("findings", "show", finding.finding_id)
+    assert commands.json("findings", "update", finding.finding_id, "--no-due")["due"] is None
+    commands.said("findings", "update", finding.finding_id, "--due", "2099-01-01")
     refused = commands.run("findings", "update", finding.finding_id, "--due", "soon")
     assert "'soon' is not an ISO 8601 date" in refused.output
     closed = commands.json("findings", "close", finding.finding_id, "--remedy", "costs added", "--comment", "tried")

@@ -2,8 +2,10 @@
 
 import csv
 import io
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +75,26 @@ def test_register_tells_the_lineage_unless_it_shall_not(
     commands.said("register", name, weights, "--no-lineage")
     assert sdk.get_version(f"{name}/1").lineage.environment.packages["modelward"]
     assert sdk.get_version(f"{name}/2").lineage == Lineage()
+
+
+def test_update_changes_what_it_names_of_a_model(commands: Commands, stated: str, sdk: Client) -> None:
+    given = ("--owner", "bob", "--owner", "rates desk", "--tier", "1", "--venue", "XCME", "--purpose", "2")
+    said = commands.said("update", stated, *given, "--limit", "", "--next-review", "")
+    assert said == f"owners, tier, venues, purpose, limits, next review of {stated} changed\n"
+    scope = replace(STATED.scope, venues=("XCME",))
+    new: Any = {"owners": ("bob", "rates desk"), "tier": 1, "purpose": "2", "limits": (), "next_review": None}
+    assert sdk.get_model(stated).inventory == replace(STATED, scope=scope, **new)
+    commands.said("update", stated, "--tier", "", "--next-review", "2028-01-31")
+    inventory = sdk.get_model(stated).inventory
+    assert (inventory.tier, inventory.next_review) == (None, date(2028, 1, 31))
+
+
+def test_update_changes_what_a_version_states(commands: Commands, stated: str, sdk: Client, weights: Path) -> None:
+    sdk.register(stated, weights)
+    commands.said("update", f"{stated}/1", "--weakness", "slow", "--restriction", "not for clients")
+    lineage = sdk.get_version(f"{stated}/1").lineage
+    assert (lineage.weaknesses, lineage.restrictions) == (("slow",), ("not for clients",))
+    assert "owners: stated of models" in commands.run("update", f"{stated}/1", "--owner", "bob").output
+    assert "give a field" in commands.run("update", stated).output
+    assert "'soon' is not an ISO 8601 date" in commands.run("update", stated, "--next-review", "soon").output
+    assert commands.refused("update", f"{stated}-c", "--tier", "1")[0].startswith("there is no model")

@@ -14,4 +14,5 @@ def test_a_review_is_recorded_listed_and_takes_the_reasons_away(
     assert (done["conditions"], done["next_review"]) == (["half the size"], "2099-03-31")
     assert commands.said("reviews", "due", in_production) == "no review is due\n"
     [row] = commands.said("reviews", "list", in_production, width=200).splitlines()[2:]
+    assert "half the size" in row
     assert next(iter(sdk.list_reviews(in_production))).review_id in row

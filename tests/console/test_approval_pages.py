@@ -17,6 +17,8 @@ from tests.support.desk import Desk
 
 pytestmark = pytest.mark.system  # Takes seconds.
 
+LONG = "half the size " + "until the end of the quarter, " * 50 + "and not later"
+
 
 async def test_a_promotion_is_requested_approved_by_each_function_and_made(
     at_desk: httpx.AsyncClient, desk: Desk
@@ -29,12 +31,12 @@ async def test_a_promotion_is_requested_approved_by_each_function_and_made(
     assert request in refused
     await be(at_desk, desk, "quant")
     assert request in unescape(await seen(at_desk, f"/models/{name}/versions/1"))
-    wanted = {"wanted": f"better {HOSTILE}", "conditions": f"half the size\r\n\r\n{HOSTILE}", "evidence": ""}
+    wanted = {"wanted": f"better {HOSTILE}", "conditions": f"{LONG}\r\n\r\n{HOSTILE}", "evidence": ""}
     made = await send(at_desk, request, wanted)
     page = made.headers["location"]
     (approval,) = desk.founder.list_approvals(name)
     assert (made.status_code, page) == (303, f"/approvals/{approval.approval_id}")
-    assert (approval.reason, approval.conditions) == (wanted["wanted"], ("half the size", HOSTILE))
+    assert (approval.reason, approval.conditions) == (wanted["wanted"], (LONG, HOSTILE))
     assert FORM not in (await at_desk.get(request)).text, "one is open"
     own = await seen(at_desk, page)
     assert "Approve for" not in own
@@ -48,6 +50,7 @@ async def test_a_promotion_is_requested_approved_by_each_function_and_made(
     assert approve in shown
     assert "Approve for trading" not in shown
     asked = await at_desk.get(approve)
+    assert LONG in asked.text
     form = fields(asked.text) | {"comment": "limits are set"}
     for _ in range(2):
         answer = await at_desk.post(approve, data=form, headers={"origin": ADDRESS})

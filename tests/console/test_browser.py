@@ -216,6 +216,19 @@ def test_axe_finds_nothing_and_every_page_fits_its_window(
     assert violations == []
 
 
+def test_a_hint_to_scroll_is_shown_where_a_table_does_not_fit_and_only_there(world: World, faults: list[str]) -> None:
+    shown = "[...document.querySelectorAll('.scroll')].map(one => getComputedStyle(one, '::before').display != 'none')"
+    cut_off = "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth > one.clientWidth + 1)"
+    found = set[bool]()
+    with watched(world, faults, storage_state=world.signed_in, width=1000) as context:
+        page = context.new_page()
+        for path in ("/findings?state=any", "/approvals", "/drills", f"/models/{WORST}/versions/2"):
+            page.goto(path)
+            assert page.evaluate(shown) == page.evaluate(cut_off), path
+            found |= set(page.evaluate(cut_off))
+    assert found == {True, False}
+
+
 def test_without_scripts_every_page_and_a_change_work(world: World, faults: list[str]) -> None:
     model = world.model("without-scripts")
     with watched(world, faults, storage_state=world.signed_in, java_script_enabled=False) as context:

@@ -51,12 +51,14 @@ async def test_a_finding_is_opened_changed_and_closed_by_those_who_may(at_desk: 
     )
     await be(at_desk, desk, "junior")
     assert change in await seen(at_desk, page)
-    assert "You cannot lower its severity" in await seen(at_desk, change)
+    assert "You can neither lower its severity nor take its day away" in await seen(at_desk, change)
     new = {"severity": "high", "owner": "quant", "due": "2099-01-01", "remedy": "charge costs"}
     lower = await send(at_desk, change, {**new, "severity": "low"})
     assert (lower.status_code, "charge costs" in lower.text) == (403, True)
+    assert (await send(at_desk, change, {**new, "due": ""})).status_code == 403
     assert (await send(at_desk, change, new)).headers["location"] == page
     await be(at_desk, desk, "risk")
+    assert (await send(at_desk, change, {**new, "due": ""})).headers["location"] == page
     again = await send(at_desk, close, {"remedy": "costs are charged", "comment": "", "etag": "r1"})
     assert (again.status_code, "costs are charged" in again.text) == (409, True)
     assert (await send(at_desk, close, {"remedy": "costs are charged", "comment": "seen"})).status_code == 303
@@ -65,6 +67,7 @@ async def test_a_finding_is_opened_changed_and_closed_by_those_who_may(at_desk: 
     assert re.findall(r'class="wrap text">(.*?)</td>', history) == [
         "opened; severity: high; owner: junior; due: 2026-01-01",
         "owner: quant, before: junior; due: 2099-01-01, before: 2026-01-01; remedy: charge costs",
+        "due: none, before: 2099-01-01",
         "closed; remedy: costs are charged, before: charge costs",
     ]
     assert change not in history
@@ -112,6 +115,8 @@ async def test_a_review_is_due_recorded_and_shown(at_desk: httpx.AsyncClient, de
         assert "approved with conditions" in shown, path
         assert "half the size" in shown, path
     assert "No review is due of this model" in await seen(at_desk, f"/reviews?model={name}")
+    desk.risk.record_review(name, outcome="rejected", comment="too many words " * 600 + "and the last one")
+    assert "and the last one" in await seen(at_desk, f"/reviews?model={name}")
     await be(at_desk, desk, "compliance")
     assert "record-review" not in await seen(at_desk, f"/reviews?model={name}")
 

@@ -187,3 +187,12 @@ async def test_page_of_a_version_shows_its_lineage(
     for fact in (*shown, f'<a href="/models/{name}/versions/1">version 1</a>'):
         assert fact in page
     assert HOSTILE not in page
+
+
+async def test_csv_has_nothing_hidden_and_no_formula_in_full_width(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str
+) -> None:
+    stated = Inventory(purpose="\uff1d1+1", accountable_manager="\u202eada")
+    await sdk.create_model(name, inventory=stated)
+    (row,) = csv.DictReader(io.StringIO((await browser.get("/inventory.csv", params={"prefix": name})).text))
+    assert (row["purpose"], row["accountable_manager"]) == ("'\uff1d1+1", "\\u202eada")

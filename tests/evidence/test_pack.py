@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
 from modelward import Client, PromotionPolicy, errors
+from modelward.evidence import zip_structure
 from modelward.evidence.verify import verify_pack
 from modelward_server.evidence.signing import EvidenceSigner
 from modelward_server.settings import Settings
@@ -203,6 +204,31 @@ def test_a_byte_of_the_zip_itself_that_is_changed_is_found(signed: Signed, tmp_p
     changed = tmp_path / "bytes.zip"
     changed.write_bytes(bytes(whole))
     assert not verify_pack(changed, signed.public).intact
+
+
+def test_a_pack_with_large_numbers_verifies_and_its_end_is_checked(
+    signed: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for large in (signed.pack.stat().st_size // 2, 100):
+        monkeypatch.setattr(zipfile, "ZIP64_LIMIT", large)
+        monkeypatch.setattr(zip_structure, "LARGE", large)
+        pack = signed.client.export_evidence("spx/2", tmp_path / "large.zip")
+        assert verify_pack(pack, signed.public).defects == ()
+        whole = pack.read_bytes()
+        for place in range(len(whole) - 98, len(whole)):  # The three records behind the directory.
+            changed = tmp_path / "changed.zip"
+            changed.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            assert not verify_pack(changed).intact, len(whole) - place
+
+
+def test_a_version_has_files_that_are_named_as_those_of_a_pack(signed: Signed, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("version.json", "records.json", "manifest.json", "seal.dsse.json", "server-signature.json"):
+        (folder / name).write_text("none of ours")
+    version = signed.client.register("own-names", folder)
+    pack = signed.client.export_evidence(version, tmp_path / "pack.zip")
+    assert verify_pack(pack, signed.public).defects == ()
 
 
 def test_bytes_before_and_behind_the_zip_are_found(signed: Signed, tmp_path: Path) -> None:

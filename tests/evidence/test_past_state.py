@@ -155,4 +155,4 @@ def test_a_model_that_nobody_described_had_no_description(past: Past, tmp_path: 
 def test_a_pack_of_nothing_in_production_says_so(past: Past, tmp_path: Path) -> None:
     pack = past.desk.founder.export_evidence(None, tmp_path / "all.zip", as_of=past.then)
     seen = CliRunner().invoke(cli, ["evidence", "verify", str(pack)])
-    assert (seen.exit_code, seen.output.startswith("no version: 1 files and 0 records")) == (0, True)
+    assert (seen.exit_code, seen.output.startswith("no version: 1 file and 0 records")) == (0, True)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from modelward import PromotionPolicy, RequiredApproval, Stage, errors
+from modelward import Inventory, PromotionPolicy, RequiredApproval, Stage, errors
 from modelward.governance import Approval, ApprovalState
 from modelward.lifecycle import EventKind
 from tests.support.desk import FILE, PEOPLE, Desk, numbers
@@ -39,6 +39,7 @@ def test_a_promotion_needs_each_function_that_the_policy_lists(desk: Desk) -> No
     desk.trader.approve(request.approval_id, comment="small first")
     with pytest.raises(errors.GatesFailed, match=r"risk has not decided") as caught:
         desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
+    assert failed_gates(caught.value) == {"approvals.risk"}
     decided = desk.risk.approve(request.approval_id)
     assert (decided.state, decided.waits_for) == (ApprovalState.APPROVED, ())
     moved = desk.trader.promote(f"{name}/1", to="production", reason="Q3")
@@ -109,7 +110,7 @@ def test_a_refusal_says_why_and_ends_the_request(desk: Desk) -> None:
     name = desk.model("risk", "trading")
     request = desk.quant.request_approval(f"{name}/1", reason="better")
     with pytest.raises(errors.InvalidField, match="comment: is missing"):
-        desk.risk.reject(request.approval_id, comment=" ")
+        desk.risk.reject(request.approval_id, comment=" \u200b")
     refused = desk.risk.reject(request.approval_id, comment="too concentrated")
     assert (refused.state, refused.waits_for) == (ApprovalState.REJECTED, ())
     with pytest.raises(errors.ApprovalClosed) as caught:
@@ -154,6 +155,32 @@ def test_the_policy_at_the_time_of_the_promotion_counts(desk: Desk) -> None:
         desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests").version.stage
         is Stage.PRODUCTION
     )
+
+
+def test_a_policy_that_no_longer_lists_a_function_does_not_make_its_request_an_approval(desk: Desk) -> None:
+    name = desk.model("risk", "trading")
+    request = desk.quant.request_approval(f"{name}/1", reason="better")
+    desk.trader.approve(request.approval_id)
+    desk.founder.set_promotion_policy(PromotionPolicy(name, required_approvals=(RequiredApproval(("trading",)),)))
+    with pytest.raises(errors.GatesFailed, match="also waits for risk"):
+        desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
+    desk.founder.set_promotion_policy(PromotionPolicy(name))
+    desk.trader.promote(f"{name}/1", to="production", reason="it passed its tests")
+    left = desk.quant.get_approval(request.approval_id)
+    assert (left.state, left.transition) == (ApprovalState.PENDING, 0)
+
+
+def test_only_who_sets_the_policy_sets_a_tier_with_fewer_approvals(desk: Desk) -> None:
+    name = desk.model()
+    rules = (RequiredApproval(("risk", "trading"), tier=1), RequiredApproval(("risk",), tier=2))
+    desk.founder.set_promotion_policy(PromotionPolicy(name, required_approvals=rules))
+    desk.quant.update_model(name, inventory={"tier": 2})
+    desk.quant.update_model(name, inventory={"tier": 1, "purpose": "trades the close"})
+    for inventory in ({"tier": 2}, {"tier": 3}, {"tier": None}, Inventory(owners=("quant",))):
+        with pytest.raises(errors.RoleTooLow, match="trading would not approve transitions to production any more"):
+            desk.trader.update_model(name, inventory=inventory)
+    assert desk.quant.get_model(name).inventory.tier == 1
+    assert desk.founder.update_model(name, inventory={"tier": 3}).inventory.tier == 3
 
 
 @pytest.mark.system

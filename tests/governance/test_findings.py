@@ -124,6 +124,8 @@ def test_what_a_finding_names_exists(desk: Desk) -> None:
         opened(desk, "nothing")
     with pytest.raises(errors.InvalidField, match=r"evidence\[0\]: 'nothing' is no comparison"):
         opened(desk, name, evidence=["nothing"])
+    with pytest.raises(errors.InvalidField, match="title: is missing, or blank"):
+        opened(desk, name, title="\u200b ")
     with pytest.raises(errors.FindingNotFound):
         desk.risk.close_finding("finding-of-nothing", remedy="done")
     desk.quant.set_reference(f"{name}/1", rows)
@@ -143,6 +145,23 @@ def test_an_open_finding_stops_a_promotion_until_it_is_closed(desk: Desk, versio
     desk.risk.close_finding(finding.finding_id, remedy="done")
     moved = desk.trader.promote(f"{name}/1", to="production", reason=WHY)
     assert "findings" in {gate.gate for gate in moved.gates if gate.passed}
+
+
+def test_who_may_close_a_finding_takes_its_day_away(desk: Desk) -> None:
+    name = desk.model()
+    finding = opened(desk, name, due=date(2020, 1, 1))
+    with pytest.raises(errors.RoleTooLow, match=f"only reviewers take away the day of {finding.finding_id}"):
+        desk.quant.update_finding(finding.finding_id, no_due=True)
+    own = opened(desk, name, due=date(2020, 1, 1), owner="both").finding_id
+    with pytest.raises(errors.NotIndependent, match="cannot take away the day of"):
+        desk.both.update_finding(own, no_due=True)
+    desk.risk.close_finding(own, remedy="done")
+    with pytest.raises(errors.InvalidField, match="due: is given with no_due"):
+        desk.risk.update_finding(finding.finding_id, due=date(2030, 1, 1), no_due=True)
+    assert desk.risk.update_finding(finding.finding_id, remedy="soon").due == finding.due
+    assert desk.risk.update_finding(finding.finding_id, no_due=True).due is None
+    assert not list(desk.risk.list_findings(name, overdue=True))
+    assert desk.founder.verify_audit_log().intact
 
 
 def test_a_finding_about_another_version_stops_none(desk: Desk) -> None:

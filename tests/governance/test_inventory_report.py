@@ -338,6 +338,8 @@ def test_a_day_must_have_begun_and_a_year_must_not_end_before_it_begins(history:
         rendered(history, tmp_path, "html", as_of=tomorrow)
     with pytest.raises(errors.InvalidField, match=r"since: .* is later than the last day"):
         rendered(history, tmp_path, "html", since=date(2026, 1, 1))
+    with pytest.raises(errors.InvalidField, match="as_of: 0001-06-30 is in the first year that there is"):
+        rendered(history, tmp_path, "html", as_of=date(1, 6, 30))
     with pytest.raises(errors.InvalidField, match=r"format: 'pdf' is not one of html, csv, events"):
         rendered(history, tmp_path, "pdf")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

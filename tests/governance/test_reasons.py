@@ -19,7 +19,7 @@ async def staged(client: AsyncClient, name: str) -> str:
 async def test_a_promotion_and_a_rollback_need_one(client: AsyncClient, name: str) -> None:
     first, second = await staged(client, name), await staged(client, name)
     with pytest.raises(errors.InvalidField, match="reason: is missing; say why"):
-        await client.promote(first, to="production", reason=" ")
+        await client.promote(first, to="production", reason=" \u200b\u2066")  # Nothing of it can be seen.
     await client.promote(first, to="production", reason="first")
     await client.promote(second, to="production", reason="second")
     with pytest.raises(errors.InvalidField, match="reason: is missing; say why"):

@@ -73,6 +73,16 @@ def test_only_independent_reviewers_record_a_review(desk: Desk) -> None:
     assert desk.founder.verify_audit_log().intact
 
 
+def test_who_registered_what_is_in_production_takes_no_reason_away_by_reviewing_another_version(desk: Desk) -> None:
+    name = in_production(desk)
+    desk.trader.promote(desk.founder.register(name, FILE), to="staging")
+    desk.trader.promote(f"{name}/2", to="production", reason=WHY)
+    desk.founder.record_review(name, version=1, outcome="approved", comment="the former one was sound")
+    assert due(desk, name) == [ReviewTrigger.PRODUCTION_CHANGE]
+    desk.risk.record_review(name, version=1, outcome="approved", comment="so is all that followed")
+    assert due(desk, name) == []
+
+
 def test_a_review_is_complete(desk: Desk) -> None:
     name = in_production(desk)
     with pytest.raises(errors.InvalidField, match="conditions: is missing"):

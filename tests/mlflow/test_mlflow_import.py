@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelward import Client, ModelVersion, Stage, errors
+from modelward import Client, ModelVersion, PromotionPolicy, RequiredApproval, Stage, errors
 from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.settings import Settings
 from modelward_server.storage.sources import Sources
@@ -106,6 +106,15 @@ def test_adoption_does_not_change_what_trades_here(client: Client, mlflow: Any, 
     [adopted] = client.import_mlflow("spx")
     assert (adopted.version, adopted.stage) == (2, Stage.TRAINING)
     assert client.resolve("spx").version.version == 1
+
+
+def test_an_import_goes_around_no_approval(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    client.create_model("spx")
+    client.set_promotion_policy(PromotionPolicy("spx", required_approvals=(RequiredApproval(("risk",)),)))
+    first, second = (_register(mlflow, tmp_path, "spx", content) for content in (b"one", b"two"))
+    mlflow.set_registered_model_alias("spx", "champion", first)
+    mlflow.set_registered_model_alias("spx", "challenger", second)
+    assert [one.stage for one in client.import_mlflow("spx")] == [Stage.TRAINING, Stage.STAGING]
 
 
 def test_after_an_import_each_stage_has_one_alias(client: Client, mlflow: Any, tmp_path: Path) -> None:

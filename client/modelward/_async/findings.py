@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from modelward._async.connection import AsyncConnection
+from modelward.errors import FieldViolation, InvalidField
 from modelward.findings import Finding, FindingSeverity, FindingState
 from modelward.paging import AsyncPager
 from modelward.shared.convert.findings import STATES, day_to_proto, finding_from_proto, severity_to_proto
@@ -76,6 +77,7 @@ class AsyncFindings(AsyncConnection):
         *,
         owner: str | None = None,
         due: date | None = None,
+        no_due: bool = False,
         severity: FindingSeverity | str | None = None,
         remedy: str | None = None,
         etag: str = "",
@@ -87,6 +89,7 @@ class AsyncFindings(AsyncConnection):
             finding_id: the id of the finding.
             owner: who remedies it.
             due: the day by which it is to be remedied.
+            no_due: take the day away, which has the conditions of `close_finding`.
             severity: how serious it is; to lower it has the conditions of `close_finding`.
             remedy: the remedy that is planned.
             etag: the expected etag of the finding; empty accepts any.
@@ -99,13 +102,16 @@ class AsyncFindings(AsyncConnection):
             FindingNotFound: there is no such finding.
             FindingClosed: it was closed.
             RoleTooLow: the caller neither owns it nor reviews.
-            NotIndependent: the severity is lowered, and the caller may not close the finding.
+            NotIndependent: the severity is lowered or the day taken away, and the caller may not close the finding.
+            InvalidField: both a day and `no_due` are given.
             EtagMismatch: it changed since `etag` was read.
         """
+        if no_due and due is not None:
+            raise InvalidField(FieldViolation("due", "is given with no_due, which takes it away"))
         request = pb.UpdateFindingRequest(
             finding_id=finding_id,
             owner=owner,
-            due=None if due is None else due.isoformat(),
+            due=day_to_proto(due) if no_due or due is not None else None,
             severity=severity_to_proto(None if severity is None else FindingSeverity(severity)),
             remedy=remedy,
             etag=etag,

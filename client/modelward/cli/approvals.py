@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelward.cli.completion import complete_models, complete_versions
-from modelward.cli.options import Instant, limit
+from modelward.cli.completion import complete_versions
+from modelward.cli.options import Instant, about, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
-from modelward.governance import Approval, ApprovalState
+from modelward.governance import Approval, ApprovalDecision, ApprovalState
 
 if TYPE_CHECKING:
     from modelward import Client
@@ -25,15 +25,18 @@ def approvals() -> None:
 
 
 @approvals.command("list")
-@click.argument("model", default="", shell_complete=complete_models)
+@about(required=False)
 @click.option("--state", type=click.Choice([state.value for state in ApprovalState]), help="Only those in this state.")
 @click.option("--waits-for", default="", metavar="FUNCTION", help="Only those that wait for this function.")
 @limit(20)
 @remote
-def list_requests(client: "Client", out: Output, model: str, state: str | None, waits_for: str, limit: int) -> None:
-    """List the requests of approval for MODEL, or for all models, the newest first."""
+def list_requests(
+    client: "Client", out: Output, about: tuple[str, int], state: str | None, waits_for: str, limit: int
+) -> None:
+    """List the requests of approval for a model, one of its versions, or all models, the newest first."""
+    model, version = about
     out.rows(
-        list(islice(client.list_approvals(model, state=state, waits_for=waits_for), limit)),
+        list(islice(client.list_approvals(model, version=version, state=state, waits_for=waits_for), limit)),
         ["id", "version", "to", "state", "waits for", "requested by", "requested (UTC)", "reason"],
         lambda one: [
             one.approval_id,
@@ -91,12 +94,11 @@ def show(client: "Client", out: Output, approval_id: str) -> None:
         "requested by": found.requested_by,
         "requested (UTC)": found.requested_at,
         "expires (UTC)": found.expires_at,
+        "withdrawn by": found.withdrawn_by,
+        "used by change": found.transition or "",
+        "decisions": "; ".join(map(_decision, found.decisions)),
     }
-    decided = [
-        f"{one.function} {'approved' if one.approved else 'refused'} by {one.decided_by}: {one.comment}".rstrip(": ")
-        for one in found.decisions
-    ]
-    out.record(found, facts | {"decisions": "; ".join(decided)})
+    out.record(found, facts)
 
 
 @approvals.command()
@@ -128,6 +130,11 @@ def withdraw(client: "Client", out: Output, approval_id: str) -> None:
     """Withdraw the request with this ID."""
     withdrawn = client.withdraw_approval(approval_id)
     out.say(withdrawn, _state(withdrawn))
+
+
+def _decision(one: ApprovalDecision) -> str:
+    how = f"{one.function} {'approved' if one.approved else 'refused'} by {one.decided_by}"
+    return f"{how} at {one.decided_at:%Y-%m-%d %H:%M:%S} UTC" + (f": {one.comment}" if one.comment else "")
 
 
 def _state(approval: Approval) -> str:

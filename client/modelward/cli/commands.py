@@ -31,6 +31,7 @@ SECTIONS = {
     },
     "Change": {
         "register": "lifecycle",
+        "update": "update",
         "download": "lifecycle",
         "promote": "stages",
         "rollback": "stages",

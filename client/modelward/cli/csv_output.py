@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from modelward._text import visible
 from modelward.cli.cells import Cell
 from modelward.shared.csv_cells import harmless
 from modelward.shared.json_values import to_json
@@ -56,7 +55,7 @@ def _value(value: Any) -> Any:
         return value if math.isfinite(value) else ""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return harmless(visible(_text(value)))
+    return harmless(_text(value))
 
 
 def _text(value: Any) -> str:

@@ -104,11 +104,15 @@ def _show(out: Output, found: Sequence[Drill]) -> None:
     if out.form == "json":
         out.json(found)
         return
-    rows = [(drill, engine) for drill in found for engine in drill.engines]
-    out.rows(rows, COLUMNS, lambda row: _row(*row), none="no engine was running; the drill has ended")
+    nobody: Sequence[DrilledEngine | None] = [None]
+    rows = [(drill, engine) for drill in found for engine in drill.engines or nobody]
+    shown = rows if any(engine for _, engine in rows) else []
+    out.rows(shown, COLUMNS, lambda row: _row(*row), none="no engine was running; the drill has ended")
 
 
-def _row(drill: Drill, engine: DrilledEngine) -> list[object]:
+def _row(drill: Drill, engine: DrilledEngine | None) -> list[object]:
+    if engine is None:
+        return [drill.model, "", "", "no engine was running", "", "", drill.drill_id]
     proof = str(engine.proof).replace("_", " ")
     result = f"{proof}, used none" if engine.used_none else proof
     times = [_seconds(engine.answered_after), _seconds(engine.stopped_after)]

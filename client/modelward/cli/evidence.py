@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modelward._record import counted
 from modelward.cli.completion import complete_versions
 from modelward.cli.options import Instant
 from modelward.cli.output import Failure, Output
@@ -87,7 +88,8 @@ def verify(
 def _found(found: "PackVerification") -> Iterator[str]:
     """Yield what a pack has, and what of it was verified."""
     signed = f"signed by {found.signed_by}" if found.signed_by else "its signature was not verified"
-    yield f"{', '.join(found.versions) or 'no version'}: {found.files} files and {found.records} records, {signed}"
+    counts = f"{counted(found.files, 'file')} and {counted(found.records, 'record')}"
+    yield f"{', '.join(found.versions) or 'no version'}: {counts}, {signed}"
     for stamp in found.timestamps:
         verified = "verified" if stamp.verified else "not verified without --timestamp-roots"
         yield f"{stamp.of} existed at {stamp.time.isoformat()}: {stamp.file}, {verified}"

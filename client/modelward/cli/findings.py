@@ -121,6 +121,7 @@ def show(client: "Client", out: Output, finding_id: str) -> None:
 @FINDING
 @click.option("--owner", metavar="NAME", help="Who remedies it.")
 @click.option("--due", type=Day(), metavar="DATE", help="The day by which it is to be remedied.")
+@click.option("--no-due", is_flag=True, help="Take the day away.")
 @click.option("--severity", type=SEVERITY, help="How serious it is.")
 @click.option("--remedy", metavar="TEXT", help="The remedy that is planned.")
 @remote
@@ -130,11 +131,12 @@ def update(
     finding_id: str,
     owner: str | None,
     due: date | None,
+    no_due: bool,
     severity: str | None,
     remedy: str | None,
 ) -> None:
     """Change the open finding with this ID."""
-    changed = client.update_finding(finding_id, owner=owner, due=due, severity=severity, remedy=remedy)
+    changed = client.update_finding(finding_id, owner=owner, due=due, no_due=no_due, severity=severity, remedy=remedy)
     out.say(changed, _state(changed))
 
 

@@ -30,7 +30,7 @@ def list_reviews(client: "Client", out: Output, about: tuple[str, int], limit: i
     model, version = about
     out.rows(
         list(islice(client.list_reviews(model, version=version), limit)),
-        ["id", "of", "outcome", "by", "at (UTC)", "next", "comment"],
+        ["id", "of", "outcome", "by", "at (UTC)", "next", "comment", "conditions"],
         lambda one: [
             one.review_id,
             one.about,
@@ -39,6 +39,7 @@ def list_reviews(client: "Client", out: Output, about: tuple[str, int], limit: i
             one.reviewed_at,
             one.next_review or "",
             one.comment,
+            "; ".join(one.conditions),
         ],
         none="there is no review",
     )

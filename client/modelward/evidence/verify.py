@@ -8,7 +8,7 @@ import hashlib
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -179,12 +179,15 @@ class _Verifier:
         head = self._attempt(HEAD, self._head)
         for stamp, of in ((HEAD_TIMESTAMP, HEAD), (TIMESTAMP, ENVELOPE)):
             self._attempt(stamp, lambda stamp=stamp, of=of: self._timestamp(stamp, of))
-        for name in self._names:
-            if name.endswith(f"/{RECORDS}") and head:
-                self._attempt(name, lambda name=name: self._proofs(name, head))
-            if name.endswith(f"/{VERSION}"):
-                self._attempt(name, lambda name=name: self._version(name))
-                self._file_signatures(name)
+        for name in self._of_versions(RECORDS) if head else ():
+            self._attempt(name, lambda name=name: self._proofs(name, head))
+        for name in self._of_versions(VERSION):
+            self._attempt(name, lambda name=name: self._version(name))
+            self._file_signatures(name)
+
+    def _of_versions(self, name: str) -> Iterator[str]:
+        """Yield the paths of this file about each version; a version's own files may have the name too."""
+        return (path for path in self._names if path.count("/") == 3 and path.endswith(f"/{name}"))
 
     def _attempt(self, name: str, check: Any) -> Any:
         try:

@@ -38,6 +38,8 @@ PATTERNS = {
     ),
     "^([1-9][0-9]{0,8}|[A-Za-z][A-Za-z0-9._-]{0,127})?$": "must be a version's number, an alias, or empty",
     "^[^\\x00-\\x1f]+$": "must have at least one character, and no control characters",
+    "[^\\s\\p{C}\\p{Z}]": "is missing, or blank",
+    "^([0-9]{4}-[0-9]{2}-[0-9]{2})?$": "must be a date such as 2027-03-31, or empty",
     "^[0-9a-f]{64}$": "must be a SHA-256 as 64 lowercase hexadecimal digits",
     "^[0-9a-f]{7,64}$": "must be a commit as 7 to 64 lowercase hexadecimal digits",
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "must be a date such as 2027-03-31",

@@ -23,10 +23,12 @@ def approval_gates(
         candidate: the version.
         approval: the request for this transition that is pending or approved; None if there is none.
     """
-    return tuple(_gate(function, to, candidate, approval) for function in functions)
+    return tuple(_gate(function, functions, to, candidate, approval) for function in functions)
 
 
-def _gate(function: str, to: Stage, candidate: ModelVersion, approval: Approval | None) -> GateResult:
+def _gate(
+    function: str, functions: Sequence[str], to: Stage, candidate: ModelVersion, approval: Approval | None
+) -> GateResult:
     gate = f"approvals.{function}"
     if approval is None:
         return GateResult(gate, False, f"no approval of {candidate} for {to} is open; request one (RequestApproval)")
@@ -36,9 +38,8 @@ def _gate(function: str, to: Stage, candidate: ModelVersion, approval: Approval 
     decision = next((one for one in approval.decisions if one.function == function), None)
     if decision is None:
         return GateResult(gate, False, f"{function} has not decided {approval.approval_id}")
-    if approval.waits_for:
-        waits = ", ".join(approval.waits_for)
-        return GateResult(gate, False, f"{approval.approval_id} also waits for {waits}")
+    if without_gate := [one for one in approval.waits_for if one not in functions]:
+        return GateResult(gate, False, f"{approval.approval_id} also waits for {', '.join(without_gate)}")
     at = decision.decided_at.isoformat(timespec="seconds")
     comment = f": {decision.comment}" if decision.comment else ""
     return GateResult(gate, True, f"{decision.decided_by} approved {approval.approval_id} at {at}{comment}")

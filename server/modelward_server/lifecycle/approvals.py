@@ -23,6 +23,7 @@ from modelward.errors import (
 )
 from modelward.governance import Approval, ApprovalDecision, ApprovalState
 from modelward.lifecycle import Page, PromotionPolicy, Stage, Transition, VersionRef
+from modelward.shared.blank import is_blank
 from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.approval_gates import functions_at
@@ -93,7 +94,7 @@ def decide_approval(
         InvalidField: the function is not one of the request, or a refusal has no comment.
     """
     row, approval = _locked(session, approval_id, etag, actor)
-    if not approve and not comment.strip():
+    if not approve and is_blank(comment):
         raise InvalidField(FieldViolation("comment", "is missing; say why the request is refused"))
     if approval.state is not ApprovalState.PENDING:
         raise _closed(approval)

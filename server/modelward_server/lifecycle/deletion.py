@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ArtifactDeleted, FieldViolation, IllegalTransition, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, VersionRef
+from modelward.shared.blank import is_blank
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, etag, to_version, version_row
 from modelward_server.lifecycle.stages import LEGAL_MOVES
@@ -23,7 +24,7 @@ def delete_artifact(
         EtagMismatch: the version has changed since `expected_etag` was read.
         IllegalTransition: the version is not archived.
     """
-    if not reason.strip():
+    if is_blank(reason):
         raise InvalidField(FieldViolation("reason", "is blank; state why, for the record"))
     row = version_row(session, ref, lock=True)
     check_etag(expected_etag, etag(row))

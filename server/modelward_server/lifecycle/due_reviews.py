@@ -1,7 +1,8 @@
 """Which models in production are due for a review, and why.
 
-A review of a model, or of any of its versions, is the point from which changes count; before the first one it is the
-transition by which the model first entered production. Only records after that point are read.
+A review of a model, or of any of its versions, by somebody who has not registered the one in production is the point
+from which changes count; before the first one it is the transition by which the model first entered production. Only
+records after that point are read.
 """
 
 from collections.abc import Iterator
@@ -11,11 +12,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import Page, PromotionPolicy, Stage
+from modelward.lifecycle import Page, PromotionPolicy, Stage, VersionRef
 from modelward.reviews import DueReview, Review, ReviewReason, ReviewTrigger
 from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.policies import get_policy
-from modelward_server.lifecycle.repository import IN_PRODUCTION, model_row
+from modelward_server.lifecycle.repository import IN_PRODUCTION, model_row, to_version, version_row
 from modelward_server.lifecycle.reviews import to_review
 from modelward_server.storage.audit import Kind, last_sequence
 from modelward_server.storage.paging import Key, fetch_page
@@ -119,11 +120,12 @@ def review_state(session: Session, of: ProductionState) -> ReviewState:
 
 
 def _point(session: Session, of: ProductionState) -> _Point:
-    reviews = select(ReviewRow).where(ReviewRow.model == of.model, ReviewRow.sequence <= of.last)
-    last = session.scalar(reviews.order_by(ReviewRow.sequence.desc()).limit(1))
-    if last is not None:
-        review = to_review(last)
-        return _Point(last.sequence, review.reviewed_at, review)
+    rows = select(ReviewRow).where(ReviewRow.model == of.model, ReviewRow.sequence <= of.last)
+    registrants = to_version(version_row(session, VersionRef(of.model, of.version))).registrants
+    for row in session.scalars(rows.order_by(ReviewRow.sequence.desc())):
+        # Whoever registered the version in production may review others, which says nothing of that one.
+        if (review := to_review(row)).reviewed_by not in registrants:
+            return _Point(row.sequence, review.reviewed_at, review)
     first = session.scalars(_entries(of).order_by(TransitionRow.sequence).limit(1)).one()
     return _Point(first.sequence, first.moved_at, None)
 

@@ -30,8 +30,16 @@ class FindingChange:
 
     owner: str | None = None
     due: date | None = None
+    no_due: bool = False
+    """Whether it has no day any more."""
     severity: FindingSeverity | None = None
     remedy: str | None = None
+
+    def of(self, finding: Finding) -> Finding:
+        """Return the changed finding."""
+        given = {"owner": self.owner, "due": self.due, "severity": self.severity, "remedy": self.remedy}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return replace(finding, **changes, **({"due": None} if self.no_due else {}))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -75,15 +83,16 @@ def update_finding(session: Session, finding_id: str, change: FindingChange, eta
         EtagMismatch: it has changed since `etag` was read.
         FindingClosed: it was closed.
         RoleTooLow: the caller neither owns it nor reviews.
-        NotIndependent: it would become less severe, and the caller may not close it.
+        NotIndependent: it would become less severe or lose its day, and the caller may not close it.
     """
     row, finding = _locked(session, finding_id, etag)
     if actor.name != finding.owner:
-        _check_reviews(finding)
-    changes = {name: value for name, value in vars(change).items() if value is not None}
-    changed = replace(finding, **changes)
+        _check_reviews(f"only its owner, {finding.owner}, and reviewers change {finding_id}")
+    changed = change.of(finding)
     if changed.severity not in finding.severity.and_above:
         _check_independent(session, finding, actor, f"lower the severity of {finding_id}")
+    if finding.due and not changed.due:
+        _check_independent(session, finding, actor, f"take away the day of {finding_id}")
     if changed.owner != finding.owner:
         changed = replace(changed, former_owners=(*finding.former_owners, finding.owner))
     return _store(session, row, changed, actor)
@@ -188,17 +197,16 @@ def _locked(session: Session, finding_id: str, etag: str) -> tuple[FindingRow, F
     return row, finding
 
 
-def _check_reviews(finding: Finding) -> None:
+def _check_reviews(message: str) -> None:
     """Refuse clients whose role does not review; where the server authenticates nobody, all do."""
     client = identity.current.get()
     if client and Permission.REVIEW not in client.role.permissions:
-        message = f"only its owner, {finding.owner}, and reviewers change {finding.finding_id}"
         raise RoleTooLow(message, role=client.role, needed=",".join(REVIEW.least_roles))
 
 
 def _check_independent(session: Session, finding: Finding, actor: ActorContext, act: str) -> None:
     """Refuse reviewers who own the finding or did, or have developed what it is about."""
-    _check_reviews(finding)
+    _check_reviews(f"only reviewers {act}")
     if actor.name in {finding.owner, *finding.former_owners}:
         message = f"{actor.name} owns {finding.finding_id}, or did, and cannot {act}; another person must"
         raise NotIndependent(message, model=finding.model)

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, ModelHalted
 from modelward.lifecycle import Halt, HaltResult, Model
+from modelward.shared.blank import is_blank
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.queries import select_models, with_production
@@ -58,7 +59,7 @@ def halt_models(
 
 
 def _check_reason(reason: str) -> None:
-    if not reason.strip():
+    if is_blank(reason):
         raise InvalidField(FieldViolation("reason", "is blank; state why, for all whose calls are rejected"))
 
 

@@ -10,7 +10,9 @@ from modelward.lifecycle import Model
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.field_paths import replaced
 from modelward_server.lifecycle.inventory import inventory_of, record_inventory, set_inventory
+from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import check_etag, check_mask, etag, model_row, production_version, to_model
+from modelward_server.lifecycle.tiers import check_tier
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.search_tables import set_model_tags
@@ -72,6 +74,7 @@ def update_model(
         InvalidField: `paths` is empty or names no field, or the inventory has an invalid dependency.
         ModelNotFound: no model has that name.
         EtagMismatch: the model has changed since `expected_etag` was read.
+        RoleTooLow: with the new tier fewer functions would approve transitions, and the client may not set policies.
     """
     check_mask(paths, "description", "tags", "inventory")
     row = model_row(session, name, lock=True)
@@ -82,6 +85,7 @@ def update_model(
         set_model_tags(session, row, tags)
     before = inventory_of(row)
     set_inventory(session, row, replaced(before, inventory, paths, "inventory"))
+    check_tier(get_policy(session, name), before.tier, inventory_of(row).tier)
     touch_model(row, actor)
     _show_in_mlflow(session, row)
     changed = to_model(row, production_version(session, name))

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import PromotionPolicy, Stage
+from modelward.shared.blank import is_blank
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.gates import REASON
 from modelward_server.lifecycle.repository import check_etag, model_row
@@ -56,7 +57,7 @@ def check_reason(session: Session, model: str, reason: str) -> None:
         ModelNotFound: the model does not exist.
         InvalidField: it is blank.
     """
-    if not reason.strip() and REASON not in get_policy(session, model).disabled_gates:
+    if is_blank(reason) and REASON not in get_policy(session, model).disabled_gates:
         fix = "is missing; say why, for the record (the promotion policy can disable the gate reason)"
         raise InvalidField(FieldViolation("reason", fix))
 

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.errors import GatesFailed, NoPredecessor
-from modelward.governance import Approval
+from modelward.governance import Approval, ApprovalState
 from modelward.lifecycle import (
     GateResult,
     PromotionPolicy,
@@ -85,7 +85,7 @@ def transition(
     else:
         note = f"{ref} was promoted" + (f": {reason}" if reason else "")
         result = put_into_production(session, row, reason, note, actor, gates)
-    if approval is not None:
+    if approval is not None and approval.state is ApprovalState.APPROVED:
         use(session, approval, result.transition, actor)
     return result
 

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AdoptedVersion, ArtifactFile, Stage, VersionRef
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.approvals import required_functions
+from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.promotion import in_production, move
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import NewVersion, register
@@ -93,6 +95,8 @@ def new_version(foreign: ForeignVersion, files: Sequence[ArtifactFile]) -> NewVe
 def adopt(session: Session, foreign: ForeignVersion, new: NewVersion, actor: ActorContext) -> AdoptedVersion:
     """Register a version whose files are stored, and move it to its stage; not where another is in production.
 
+    Nor is it moved to a stage for which the model's policy asks for approvals, which nobody has given here.
+
     Args:
         session: the transaction.
         foreign: the version in MLflow.
@@ -104,7 +108,8 @@ def adopt(session: Session, foreign: ForeignVersion, new: NewVersion, actor: Act
     row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
     # An import must not change the version in production here.
     occupied = foreign.stage is Stage.PRODUCTION and in_production(session, row.model) is not None
-    if foreign.stage is not Stage.TRAINING and not occupied:
+    asked = required_functions(session, get_policy(session, row.model), foreign.stage)
+    if foreign.stage is not Stage.TRAINING and not occupied and not asked:
         move(session, row, foreign.stage, f"adopted from MLflow's version {foreign.mlflow_version}", actor)
     reason = new.trial.reason if new.trial else ""
     return AdoptedVersion(foreign.model, foreign.mlflow_version, version.version, Stage(row.stage), not_tried=reason)

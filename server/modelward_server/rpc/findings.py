@@ -87,6 +87,7 @@ def _change(request: pb.UpdateFindingRequest) -> FindingChange:
     return FindingChange(
         owner=request.owner if request.HasField("owner") else None,
         due=day_from_proto(request.due, "due"),
+        no_due=request.HasField("due") and not request.due,
         severity=severity_from_proto(request.severity),
         remedy=request.remedy if request.HasField("remedy") else None,
     )

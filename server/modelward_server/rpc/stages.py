@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
+from modelward.shared.blank import is_blank
 from modelward.shared.convert.common import ref_from_proto
 from modelward.shared.convert.events import production_version_to_proto
 from modelward.shared.convert.lifecycle import (
@@ -109,7 +110,7 @@ class StageServicer(LifecycleServiceServicer):
             ModelNotFound: the model does not exist.
             InvalidField: it is blank.
         """
-        if not request.dry_run and not request.reason.strip():
+        if not request.dry_run and is_blank(request.reason):
             await self._unit_of_work.read(lambda session: policies.check_reason(session, model, request.reason))
 
     async def HaltModel(self, request: pb.HaltModelRequest, context: Context) -> pb.HaltModelResponse:

@@ -62,13 +62,12 @@ async def _change(client: AsyncClient, model: Model, form: Form, dry_run: bool) 
     if dry_run:
         return await _may_change(client, finding)
     day = day_of(form, "due")
-    if day is None and finding.due is not None:
-        raise InvalidField(FieldViolation("due", "cannot be taken away, only moved"))
     severity, owner, remedy = _severity(form), form.get("owner", ""), form.get("remedy", "")
     await client.update_finding(
         finding.finding_id,
         owner=owner if owner != finding.owner else None,
         due=day,
+        no_due=day is None and finding.due is not None,
         severity=severity if severity is not finding.severity else None,
         remedy=remedy if remedy.splitlines() != finding.remedy.splitlines() else None,
         etag=form.get("etag", ""),
@@ -85,8 +84,8 @@ async def _may_change(client: AsyncClient, finding: Finding) -> Effect:
     if caller.name != finding.owner and not reviews:
         raise RoleTooLow(f"only its owner, {finding.owner}, and reviewers change it", role=caller.role)
     why = await why_not_close(client, finding, caller) if reviews else "only independent reviewers do"
-    lowering = f"You cannot lower its severity: {why}." if why else "What you leave as it is stays."
-    return Effect(lines=[f"{finding.about}: {finding.title}", lowering])
+    refused = f"You can neither lower its severity nor take its day away: {why}." if why else ""
+    return Effect(lines=[f"{finding.about}: {finding.title}", refused or "What you leave as it is stays."])
 
 
 async def _change_inputs(client: AsyncClient, model: Model, form: Form) -> Sequence[Input]:
@@ -95,7 +94,7 @@ async def _change_inputs(client: AsyncClient, model: Model, form: Form) -> Seque
     return (
         Input("severity", "Severity", "choice", value=finding.severity, options=SEVERITIES),
         Input("owner", "Who remedies it", required=True, value=finding.owner, longest=256),
-        Input("due", "Until", "date", required=bool(due), value=due),
+        Input("due", "Until", "date", value=due),
         Input("remedy", "Planned remedy", "lines", value=finding.remedy, longest=LONGEST),
     )
 

@@ -81,5 +81,5 @@ def _words(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]
         yield "opened"
     for name in TOLD:
         old, new = before.get(name), after.get(name)
-        if new and old != new:
-            yield f"{name}: {new}" if not old else f"{name}: {new}, before: {old}"
+        if (new or old) and new != old:
+            yield f"{name}: {new or 'none'}, before: {old}" if old else f"{name}: {new}"

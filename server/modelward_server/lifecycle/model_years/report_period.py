@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MINYEAR, UTC, date, datetime, time, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -61,8 +61,10 @@ def report_period(session: Session, as_of: date, since: date | None, now: dateti
         now: the current time.
 
     Raises:
-        InvalidField: the last day is in the future, or before the first one.
+        InvalidField: the last day is in the future, before the first one, or without a year before it.
     """
+    if since is None and as_of.year == MINYEAR:
+        raise InvalidField(FieldViolation("as_of", f"{as_of} is in the first year that there is"))
     first = since or first_day(as_of)
     _check(first, as_of, now)
     start, end = _midnight(first), min(_midnight(as_of + DAY), now)
