@@ -213,7 +213,7 @@ def _units(profile: Profile, live: LiveSample, times: int, rows: int) -> float:
     counted = rows * profile.times_per_row
     if not (profile.times and times):
         return counted
-    return times if live.whole_times else min(times, counted)
+    return min(times, counted)
 
 
 def _min_joint_p_value(profile: Profile, rows: float, reference_rows: float) -> float:
