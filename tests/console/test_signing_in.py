@@ -1,10 +1,13 @@
 """Who uses the console acts with a token of his own, and with no more than it allows."""
 
+from html import unescape
+
 import httpx
 import pytest
 
 from modelward import Client
 from modelward.caller import Role
+from modelward_server.console import sessions
 from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
@@ -24,6 +27,29 @@ async def test_a_stranger_is_asked_to_sign_in_and_then_sees_the_page(
     page = await stranger.get("/models/spx-1")
     assert (page.status_code, "/models/spx-1/halt" in page.text) == (200, False)
     assert (await stranger.get("/models/ndx-1")).status_code in {403, 404}
+
+
+async def test_signing_in_leads_to_the_address_with_its_query(
+    stranger: httpx.AsyncClient, guarded: RunningServer
+) -> None:
+    path = "/findings?model=spx-1&state=any"
+    asked = await stranger.get(path)
+    shown = await stranger.get(asked.headers["location"])
+    after = unescape(shown.text.partition('name="next" value="')[2].partition('"')[0])
+    answer = await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER), after)
+    assert answer.headers["location"] == path
+
+
+async def test_tokens_that_the_server_refuses_end_no_session(
+    stranger: httpx.AsyncClient, guarded: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER))
+    for number in range(4):
+        async with httpx.AsyncClient(transport=stranger._transport, base_url=ADDRESS) as guessing:
+            guessed = {"authorization": f"Bearer mw_guessed{number}"}
+            assert (await guessing.get("/models/spx-1.json", headers=guessed)).status_code == 401
+    assert (await stranger.get("/models/spx-1")).status_code == 200
 
 
 async def test_a_wrong_token_is_refused_in_words(stranger: httpx.AsyncClient) -> None:

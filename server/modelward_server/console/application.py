@@ -97,10 +97,15 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Headers), Middleware(KnownHost, loopback=loopback)],
+        exception_handlers={404: _no_page, 405: _no_page},
         lifespan=lifespan,
     )
     app.state.sessions, app.state.read_only = sessions, read_only
     return app
+
+
+async def _no_page(request: Request, _: Exception) -> Response:
+    return page(request, "fault", NO_PAGE, 404)
 
 
 def _routes() -> list[Route]:
@@ -156,8 +161,8 @@ def _routes() -> list[Route]:
 
 async def _model_or_twin(request: Request) -> Response:
     """Show the model of this name if there is one, because a model's name may end so; otherwise the twin of a page."""
-    session, name = await session_of(request), f"{request.path_params['model']}.json"
     request.path_params["twin"] = True
+    session, name = await session_of(request), f"{request.path_params['model']}.json"
     with suppress(ModelwardError):  # The page fails in the same way.
         await session.client.get_model(name)
         request.path_params.update(model=name, twin=False)

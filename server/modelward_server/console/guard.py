@@ -15,7 +15,8 @@ from modelward_server.console.sessions import Session, Sessions
 
 COOKIE = "modelward_session"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-MAX_FORM_BYTES = 100_000
+MAX_FORM_BYTES = 500_000
+"""Of a form, in which a character of the longest texts takes up to twelve bytes."""
 POLICY = "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"
 HEADERS = {
     "content-security-policy": POLICY,
@@ -73,7 +74,7 @@ async def session_of(request: Request) -> Session:
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form.
+    """Return the fields of a form; lines end as they were counted when they were typed, not as browsers send them.
 
     Raises:
         InvalidField: it is too long, or not text.
@@ -84,9 +85,10 @@ async def form_of(request: Request) -> dict[str, str]:
         if len(body) > MAX_FORM_BYTES:
             raise InvalidField(FieldViolation("form", f"is longer than {MAX_FORM_BYTES:,} bytes"))
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True))
+        fields = parse_qsl(body.decode(), keep_blank_values=True)
     except ValueError:
         raise InvalidField(FieldViolation("form", "is not the fields of a form in UTF-8")) from None
+    return {name: text.replace("\r\n", "\n") for name, text in fields}
 
 
 def is_own_origin(request: Request) -> bool:

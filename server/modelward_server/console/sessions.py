@@ -119,12 +119,15 @@ class Sessions:
 
         Args:
             token: the proxy's; another one belongs to another session.
+
+        Raises:
+            ModelwardError: the server does not accept it, or does not answer.
         """
         key = f"bearer {sha256(token.encode()).hexdigest()}"
         if session := self._used(key):
             return session
-        await self._make_room()
-        return self._keep(key, Session(self._access(token), signed_in=False))
+        access = await self._accepted(token)
+        return self._used(key) or self._keep(key, Session(access, signed_in=False))
 
     async def sign_in(self, token: str) -> str:
         """Open a session for a token that the server accepts, and return the secret for its cookie.
@@ -132,13 +135,7 @@ class Sessions:
         Raises:
             ModelwardError: the server does not accept it, or does not answer.
         """
-        access = self._access(token)
-        try:
-            await access.client.get_caller()
-            await self._make_room()
-        except BaseException:
-            await self._close_unused(access)
-            raise
+        access = await self._accepted(token)
         key = secrets.token_urlsafe(32)
         self._keep(key, Session(access, signed_in=True))
         return key
@@ -171,6 +168,17 @@ class Sessions:
         if key not in self._by_token:
             self._by_token[key] = Access(self._connect(token))
         return self._by_token[key]
+
+    async def _accepted(self, token: str) -> Access:
+        """Return the access of a token, and make room for its session: what the server refuses ends no other one."""
+        access = self._access(token)
+        try:
+            await access.client.get_caller()
+            await self._make_room()
+        except BaseException:
+            await self._close_unused(access)
+            raise
+        return access
 
     async def _close_unused(self, access: Access) -> None:
         if not access.sessions:
