@@ -113,6 +113,7 @@ def _compared(
     if segment.note:
         return empty
     live = rows.sample(segment, profile)
+    live.of_segment = own is None
     ignored = [name for name, one in thresholds.features.items() if one.ignored]
     decision = decide(compare(profile, live, segment.name, ignored), thresholds)
     return replace(
