@@ -1,6 +1,6 @@
 """How often do panels raise false alarms, and what power do they have? Comparison, drift and A/B tests by day.
 
-    python benchmarks/panels.py [comparison] [overlap] [auc] [verdicts] [drift] [joint] [abtest] [--tables 1000]
+    python benchmarks/panels.py [comparison] [overlap] [auc] [verdicts] [drift] [fewer] [joint] [abtest] [--tables 1000]
         [--symbols 5 20 100] [--days 60 250 1000] [--markdown FILE]
 
 A market of symbols has a factor that all of them load on and noise of their own, both AR(1) with 0.5. Labels are
@@ -159,10 +159,13 @@ def _evaluated(scored: Mapping[VersionRef, Scored], metrics: tuple[Metric, ...],
     return {one.metric: one.p_value for one in evaluate(scored, terms).models[NEW].differences}
 
 
-def drift(random: np.random.Generator, cell: Cell, size: float) -> list[float]:
-    """Return the p-values of a month of live days, shifted by so many standard deviations: ours, of days, of rows."""
+def drift(random: np.random.Generator, cell: Cell, size: float, part: int = 1) -> list[float]:
+    """Return the p-values of a month of live days, shifted by so many standard deviations: ours, of days, of rows.
+
+    The live days have one symbol in `part`.
+    """
     whole = Cell(cell.symbols, cell.days + GAP + LIVE_DAYS, cell.balanced)
-    values, (first, last) = market(random, whole), present_parts(random, whole)
+    values, (first, last) = market(random, whole), present_parts(random, whole, part)
     before, after = panel_of(first), panel_of(last)
     reference, rows = values[: cell.days][first], values[-LIVE_DAYS:][last] + size
     profile = build_profile({"x": reference}, panel=before)
@@ -171,10 +174,18 @@ def drift(random: np.random.Generator, cell: Cell, size: float) -> list[float]:
     return [ours, float(days.pvalue), float(ks_2samp(reference, rows).pvalue)]
 
 
-def present_parts(random: np.random.Generator, whole: Cell) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which rows the reference and the live days have; both have some."""
+def fewer(random: np.random.Generator, cell: Cell, size: float) -> list[float]:
+    """Return the p-values of `drift` where the live days have a quarter of the symbols."""
+    return drift(random, cell, size, part=4)
+
+
+def present_parts(
+    random: np.random.Generator, whole: Cell, part: int = 1
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows the reference and the live days, of one symbol in `part`, have; both have some."""
     while True:
         kept = present(random, whole)
+        kept[-LIVE_DAYS:, whole.symbols // part :] = False
         first, last = kept[: -GAP - LIVE_DAYS], kept[-LIVE_DAYS:]
         if first.any() and last.any():
             return first, last
@@ -252,6 +263,7 @@ TRIALS: dict[str, tuple[str, Trial, float, tuple[str, str, str]]] = {
     "auc": ("Comparison, labels of five days: area under the ROC curve", areas, 20.0, ("ours", DAYS, ROWS)),
     "verdicts": ("Comparison, labels of five days: other metrics", verdicts, 6.0, ("R2", "MSE", "F1")),
     "drift": ("Drift: a month of live days", drift, 0.8, ("ours", DAYS, "KS of rows")),
+    "fewer": ("Drift: a month of live days, a quarter of the symbols", fewer, 0.8, ("ours", DAYS, "KS of rows")),
     "joint": ("Drift of two features together", jointly, 0.8, ("ours", "T-squared of days", "KS of rows")),
     "abtest": ("A/B test: at any of twenty looks", abtest, 1.5, ("ours", DAYS + ", last look", "without clusters")),
 }

@@ -64,6 +64,12 @@ async def test_names_of_nothing_are_refused_and_not_repeated_as_markup(browser: 
     assert (await browser.get("/find", params={"model": name}, follow_redirects=True)).status_code in {200, 400, 404}
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/models/", "/find?model=%20", "/models/x/versions/last", "/logout"])
+async def test_an_address_of_no_page_leads_back_to_the_console(browser: httpx.AsyncClient, path: str) -> None:
+    answer = await browser.get(path, follow_redirects=True)
+    assert (answer.status_code, '<a href="/">What is in production</a>' in answer.text) == (404, True)
+
+
 async def test_a_model_whose_name_ends_like_a_twin_has_its_own_pages(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str
 ) -> None:

@@ -150,6 +150,16 @@ def test_a_promotion_in_one_window_is_seen_in_another_without_a_reload(world: Wo
     assert world.client.resolve(model).version.version == 2
 
 
+def test_a_page_that_follows_no_longer_says_so(context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto("/")
+    notice = page.get_by_role("alert").filter(has_text="does not follow changes")
+    expect(notice).to_be_hidden()
+    page.route("**/events?*", lambda route: route.fulfill(status=204))  # As after the end of the session.
+    page.reload()
+    expect(notice).to_be_visible()
+
+
 def test_a_rollback_of_what_has_changed_meanwhile_changes_nothing_and_says_so(
     world: World, context: BrowserContext
 ) -> None:

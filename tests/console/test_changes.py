@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from html import unescape
 from pathlib import Path
 
 import httpx
@@ -72,6 +73,32 @@ async def test_a_halt_needs_a_reason_and_a_resume_ends_it(
     assert "<b>Halted</b> by console" in (await browser.get(f"/models/{model}")).text
     await sent(browser, f"/models/{model}/resume", fields((await browser.get(f"/models/{model}/resume")).text))
     assert (await sdk.resolve(model)).version.version == 1
+
+
+async def test_a_resumption_names_the_halt_that_it_ends_and_ends_no_other(
+    browser: httpx.AsyncClient, sdk: AsyncClient, model: str
+) -> None:
+    path = f"/models/{model}/resume"
+    assert f"{model} is not halted" in (await browser.get(path)).text
+    await sdk.halt(model, reason="exchange outage")
+    assert "It is halted already, by ada since" in (await browser.get(f"/models/{model}/halt")).text
+    asked = (await browser.get(path)).text
+    assert "It ends the halt by ada since" in asked
+    assert "exchange outage" in asked
+    await sdk.halt(model, reason="wrong orders")
+    refused = await sent(browser, path, fields(asked))
+    assert (refused.status_code, "wrong orders" in refused.text) == (409, True)
+    with pytest.raises(errors.ModelHalted):
+        await sdk.resolve(model)
+    form = fields((await browser.get(path)).text)
+    for _ in range(2):
+        assert (await sent(browser, path, form)).status_code == 303
+    assert (await sdk.resolve(model)).version.version == 1
+
+
+async def test_a_command_is_one_whatever_the_address_names(browser: httpx.AsyncClient, model: str) -> None:
+    asked = unescape((await browser.get(f"/models/{model}/promote?version=2&to=production;rm%20-r%20~")).text)
+    assert f"modelward promote {model}/2 --to 'production;rm -r ~'" in asked
 
 
 async def test_gates_that_fail_are_shown_and_there_is_no_button(
@@ -146,7 +173,7 @@ async def test_another_name_of_this_machine_is_refused(browser: httpx.AsyncClien
 
 
 async def test_a_form_that_cannot_be_read_is_refused_in_words(browser: httpx.AsyncClient, model: str) -> None:
-    for content in (b"reason=" + b"r" * 100_001, b"reason=\xff"):
+    for content in (b"reason=" + b"r" * 500_001, b"reason=\xff"):
         for path in (f"/models/{model}/halt", "/login", "/logout", "/audit/verify"):
             answer = await browser.post(path, content=content)
             assert (answer.status_code, "<h1>It failed</h1>" in answer.text) == (400, True)

@@ -76,6 +76,20 @@ async def test_a_finding_is_opened_changed_and_closed_by_those_who_may(at_desk: 
     assert "&lt;script&gt;" in await seen(at_desk, f"/findings?model={name}&state=any")
 
 
+async def test_the_longest_texts_are_taken_and_lines_end_as_they_were_typed(
+    at_desk: httpx.AsyncClient, desk: Desk
+) -> None:
+    name = desk.model()
+    await be(at_desk, desk, "risk")
+    longest = "日" * 4_999 + "\n" + "本" * 5_000
+    as_sent = longest.replace("\n", "\r\n")  # As browsers send it.
+    texts = {"title": "wrong", "severity": "low", "owner": "bob", "description": as_sent, "remedy": as_sent}
+    answer = await send(at_desk, f"/models/{name}/open-finding", texts)
+    assert answer.status_code == 303, answer.text
+    [found] = desk.risk.list_findings(name)
+    assert (found.description, found.remedy) == (longest, longest)
+
+
 async def test_an_owner_who_reviews_does_not_close_a_finding(at_desk: httpx.AsyncClient, desk: Desk) -> None:
     name = desk.model()
     finding = desk.risk.open_finding(name, title="no costs", severity="low", owner="both").finding_id

@@ -73,6 +73,15 @@ async def test_what_is_no_instant_is_refused(browser: httpx.AsyncClient, path: s
     assert (await browser.get(path + at)).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/inventory?as_of=", "/inventory.csv?as_of=", "/models/{}?as_of="])
+async def test_what_will_be_in_production_is_not_told(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, path: str
+) -> None:
+    await sdk.create_model(name)
+    answer = await browser.get(f"{path.format(name)}2200-01-01T00:00")
+    assert (answer.status_code, "is in the future" in answer.text) == (400, True)
+
+
 async def test_a_model_with_nothing_in_production_is_listed(
     browser: httpx.AsyncClient, name: str, moves: Sequence[Transition]
 ) -> None:

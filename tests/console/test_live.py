@@ -17,7 +17,7 @@ from modelward import AsyncClient
 from modelward.caller import Role
 from modelward.errors import LimitReached, NotAuthenticated
 from modelward.lifecycle import EventKind, ModelEvent
-from modelward_server.console import application, sessions
+from modelward_server.console import application, live_pages, sessions
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import newest, put
 from modelward_server.console.pages import model as model_page
@@ -139,6 +139,32 @@ async def test_jobs_and_changes_are_followed_by_pages_of_all_models(
         job = await sdk.request_retraining(name)
         await sdk.fail_job(await sdk.lease_job(name, holder="trainer"), "no data", give_up=True)
         await page.until(f"{job.job_id}" if path == "/retraining" else name)
+
+
+@pytest.mark.parametrize("path", ["/engines?prefix={name}", "/models/{name}/rollout"])
+async def test_what_comes_about_without_a_change_is_shown_too(
+    browser: httpx.AsyncClient,
+    sdk: AsyncClient,
+    name: str,
+    two: dict[str, str],
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_pages, "LOOK_SECONDS", 0.5)
+    await sdk.report_active(two["champion"], engine="ny4", silent_after=timedelta(seconds=2))
+    async with opened(app_of(browser), path.format(name=name)) as page:
+        assert "silent for longer" not in await page.next()
+        await page.until("silent for longer than it announced")
+
+
+async def test_an_ab_test_that_begins_is_shown_on_its_open_page(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, two: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_pages, "LOOK_SECONDS", 0.5)
+    async with opened(app_of(browser), f"/models/{name}/ab") as page:
+        await page.until("no A/B test of this model yet")
+        await sdk.create_ab_test(name, two, primary_metric="pnl_bps")
+        await page.until("1 running, 0 concluded")
 
 
 async def test_a_change_is_rendered_once_for_all_pages_that_it_concerns(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from html import unescape
 
 import httpx
 import pytest
@@ -28,6 +29,17 @@ async def test_a_stranger_is_asked_to_sign_in_and_then_sees_the_page(
     page = await stranger.get("/models/spx-1")
     assert (page.status_code, "/models/spx-1/halt" in page.text) == (200, False)
     assert (await stranger.get("/models/ndx-1")).status_code in {403, 404}
+
+
+async def test_signing_in_leads_to_the_address_with_its_query(
+    stranger: httpx.AsyncClient, guarded: RunningServer
+) -> None:
+    path = "/findings?model=spx-1&state=any"
+    asked = await stranger.get(path)
+    shown = await stranger.get(asked.headers["location"])
+    after = unescape(shown.text.partition('name="next" value="')[2].partition('"')[0])
+    answer = await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER), after)
+    assert answer.headers["location"] == path
 
 
 async def test_a_wrong_token_is_refused_in_words(stranger: httpx.AsyncClient) -> None:

@@ -54,6 +54,16 @@ def test_equal_days_rarely_drift() -> None:
     assert LIVE / 2 < effective < LIVE * SYMBOLS / 2
 
 
+def test_live_days_of_few_symbols_rarely_drift() -> None:
+    found = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        profile = build_profile({"x": market(random, DAYS).ravel()}, panel=by_day(DAYS))
+        live = sampled(profile, {"x": market(random, LIVE)[:, 0]}, LIVE)
+        found.append(compare(profile, live, "reference").features[0].p_value)
+    assert sum(p_value <= 0.05 for p_value in found) <= 3
+
+
 def test_a_shift_of_all_days_is_found() -> None:
     assert sum(compared(np.random.default_rng(seed), 1.5)[0].p_value <= 0.05 for seed in range(5)) >= 4
 

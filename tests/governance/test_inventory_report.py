@@ -246,7 +246,7 @@ def test_a_row_says_what_was_on_record_on_the_day_and_nothing_that_came_later(hi
         "next_review": "2025-12-31",
         "review_due": "true",
         "review_overdue": "true",
-        "review_reasons": "live data drifted by quant (version 1); the review of 2025-12-31 was set for that day",
+        "review_reasons": "live data drifted (version 1); the review of 2025-12-31 was set for that day",
         "drills": "1",
         "last_drill_at": "2025-11-03T09:00:00+00:00",
         "last_drill_proven": "1",

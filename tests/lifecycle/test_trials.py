@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sqlalchemy import update
 
 from modelward import AsyncClient, GateResult, ModelVersion, PromotionPolicy, Trial, TrialResult, errors
 from modelward.signature import ColumnKind
+from modelward_server.storage.tables import VersionRow
 from tests.support.onnx_files import linear_model
+from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Runs models in processes.
@@ -60,6 +64,21 @@ async def test_a_promotion_right_after_registering_waits_for_the_trial(client: A
     gate = await promoted(client, version)
     assert gate == GateResult("usable", True, f"{version} was loaded and predicted 100 rows of its reference")
     assert (await tried(client, version)).tried_with == "100 rows of its reference"
+
+
+async def test_a_trial_that_ends_is_resolved_at_once(
+    client: AsyncClient, server: RunningServer, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    version = await client.register(name, tmp_path / "model.bin")
+    assert (await client.resolve(name, version=1)).version.trial == version.trial
+    with server.app.ledger.writing() as session:  # As the server does at the end of a trial.
+        ended = {"trial_result": "unusable", "trial_reason": "no weights", "tried_at": datetime.now(UTC)}
+        session.execute(update(VersionRow).where(VersionRow.model == name).values(ended))
+    trial = (await client.resolve(name, version=1)).version.trial
+    assert trial == (await client.get_version(version)).trial
+    assert trial is not None
+    assert (trial.result, trial.reason) == (TrialResult.UNUSABLE, "no weights")
 
 
 async def test_the_signature_is_taken_from_the_estimator_and_completed_by_the_reference(

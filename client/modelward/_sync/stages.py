@@ -341,7 +341,7 @@ class Stages(Connection):
             An item for each model that existed then; their pages are fetched as they are needed.
 
         Raises:
-            InvalidField: the prefix is too long.
+            InvalidField: the prefix is too long, or the time is in the future.
 
         Examples:
             >>> for one in mw.list_production_versions(name_prefix="spx-trend"):

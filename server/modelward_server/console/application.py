@@ -97,10 +97,15 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Headers), Middleware(KnownHost, loopback=loopback)],
+        exception_handlers={404: _no_page, 405: _no_page},
         lifespan=lifespan,
     )
     app.state.sessions, app.state.read_only = sessions, read_only
     return app
+
+
+async def _no_page(request: Request, _: Exception) -> Response:
+    return page(request, "fault", NO_PAGE, 404)
 
 
 def _routes() -> list[Route]:

@@ -1,6 +1,7 @@
 """The page for what went wrong: in words, with a status that fits."""
 
 from dataclasses import dataclass
+from urllib.parse import quote, urlencode
 
 import grpc
 from starlette.requests import Request
@@ -46,9 +47,17 @@ class Fault:
 def fault_page(request: Request, error: ModelwardError) -> Response:
     """Return the page for an error; who is not signed in is asked to do so first."""
     if isinstance(error, NotAuthenticated) and not wants_json(request):
-        return RedirectResponse(f"{request.app.url_path_for('login')}?next={request.url.path}", 303)
+        return RedirectResponse(
+            f"{request.app.url_path_for('login')}?{urlencode({'next': _address(request)}, safe='/')}", 303
+        )
     status = status_of(error)
     return page(request, "fault", Fault(TITLES.get(status, "It failed"), error.message, error.reason), status)
+
+
+def _address(request: Request) -> str:
+    """Return path and query of a request."""
+    query = request.url.query
+    return f"{quote(request.url.path)}?{query}" if query else quote(request.url.path)
 
 
 def status_of(error: ModelwardError) -> int:

@@ -16,7 +16,8 @@ from modelward_server.console.sessions import Session, Sessions
 
 COOKIE = "modelward_session"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-MAX_FORM_BYTES = 100_000
+MAX_FORM_BYTES = 500_000
+"""Of a form, in which a character of the longest texts takes up to twelve bytes."""
 FORM_SECONDS = 60.0
 POLICY = "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"
 HEADERS = {
@@ -79,7 +80,7 @@ async def session_of(request: Request) -> Session:
 
 
 async def form_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form.
+    """Return the fields of a form; lines end as they were counted when they were typed, not as browsers send them.
 
     Raises:
         InvalidField: it is too long, or not text.
@@ -91,9 +92,10 @@ async def form_of(request: Request) -> dict[str, str]:
     except TimeoutError:
         raise DeadlineExceeded(f"the form did not arrive in {FORM_SECONDS:g} s; send it again") from None
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True))
+        fields = parse_qsl(body.decode(), keep_blank_values=True)
     except ValueError:
         raise InvalidField(FieldViolation("form", "is not the fields of a form in UTF-8")) from None
+    return {name: text.replace("\r\n", "\n") for name, text in fields}
 
 
 async def _short_body(request: Request) -> bytes:

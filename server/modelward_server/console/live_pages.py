@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ PAUSES = 5
 """A page is rendered again after so many times the time that it took: a costly one takes a fraction of a core."""
 MAX_PAUSE_SECONDS = 0.6
 """So that a change is shown within a second."""
+LOOK_SECONDS = 30.0
+"""A page is rendered again after so long without a change: engines fall silent and leases run out without one."""
 RETRY_SECONDS = 1.0
 """Pause after the server could not be read."""
 SILENCE_SECONDS = 20.0
@@ -90,7 +92,8 @@ class LivePage:
         try:
             with self._live.telling(self._note):
                 while not self._ended:
-                    await self._changed.wait()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
                     await asyncio.sleep(TOGETHER_SECONDS)
                     self._changed.clear()
                     await asyncio.sleep(await self._show())

@@ -12,6 +12,7 @@ from modelward_server.console import time_zones
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import LivePage
 from modelward_server.console.pages import (
+    ab_tests,
     approval,
     approvals,
     compare_run,
@@ -23,6 +24,7 @@ from modelward_server.console.pages import (
     model,
     now,
     retraining,
+    reviews,
     rollout,
     version,
 )
@@ -33,6 +35,7 @@ PAGES: dict[str, ModuleType] = {
     "/": now,
     "/models/{model}": model,
     "/models/{model}/versions/{version:int}": version,
+    "/models/{model}/ab": ab_tests,
     "/models/{model}/rollout": rollout,
     "/engines": engines,
     "/retraining": retraining,
@@ -40,6 +43,7 @@ PAGES: dict[str, ModuleType] = {
     "/approvals/{approval}": approval,
     "/findings": findings,
     "/findings/{finding}": finding,
+    "/reviews": reviews,
     "/drills": drills,
     "/drills/{drill}": drill,
     "/compare/{run}": compare_run,

@@ -41,6 +41,10 @@ from modelward_server.statistics.null_distribution import (
 
 MAX_NAMES_SHOWN = 100
 MAX_CATEGORIES_DRAWN = 12
+MAX_GAPS = 2
+"""How many times as many rows as those of the live data the times of a reference may have, without counting as fewer:
+symbols are delisted and days have gaps, also in the reference, and rows that share the day's shocks tell little more.
+"""
 OTHER = "(other)"
 KS, KL, MISSING, WASSERSTEIN = range(4)
 """Indexes of the statistics in a feature's null distribution."""
@@ -208,12 +212,13 @@ def _times(profile: Profile, live: LiveSample) -> float:
 def _units(profile: Profile, live: LiveSample, times: int, rows: int) -> float:
     """Return the number of times of live rows; if it is unknown, they have as many rows as those of the reference.
 
-    Times with only some of their rows vary more, and count as fewer: as many as would have so many rows.
+    Times with only some of their rows vary more, and count as fewer: in a segment as many as would have so many rows,
+    otherwise, where a part of them is missing by chance, as many as would have half of them.
     """
     counted = rows * profile.times_per_row
     if not (profile.times and times):
         return counted
-    return times if live.whole_times else min(times, counted)
+    return min(times, counted if live.of_segment else MAX_GAPS * counted)
 
 
 def _min_joint_p_value(profile: Profile, rows: float, reference_rows: float) -> float:

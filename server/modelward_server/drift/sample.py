@@ -61,7 +61,7 @@ class LiveSample:
 
     Attributes:
         window: the times and groups of the rows; None without a time.
-        whole_times: whether each time has all its rows, and not only those of a segment.
+        of_segment: whether the times have only the rows of a segment, compared with a reference of all rows.
         divided: the rows with their segments; None without segments.
         left_out: the number of rows that do not belong to the sessions of the reference.
     """
@@ -84,7 +84,7 @@ class LiveSample:
         self._sample = sample or sample_of(profiles)
         self.rows = 0
         self.window: TimeWindow | None = None
-        self.whole_times = True
+        self.of_segment = False
         self.left_out = 0
         self.divided: DividedRows | None = None
 

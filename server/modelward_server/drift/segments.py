@@ -113,7 +113,7 @@ def _compared(
     if segment.note:
         return empty
     live = rows.sample(segment, profile)
-    live.whole_times = own is not None
+    live.of_segment = own is None
     ignored = [name for name, one in thresholds.features.items() if one.ignored]
     decision = decide(compare(profile, live, segment.name, ignored), thresholds)
     return replace(

@@ -34,6 +34,8 @@ TRIGGERS = {
     Kind.AB_TEST_CONCLUDED: ReviewTrigger.AB_CONCLUSION,
 }
 """The kinds of audit records that make a review due; transitions do too."""
+ALARMS = {Kind.DRIFT_ALARM, Kind.PERFORMANCE_ALARM}
+"""Those that nobody made: their actor sent the data."""
 WORDS = {
     Kind.DRIFT_ALARM: "live data drifted",
     Kind.PERFORMANCE_ALARM: "the performance declined",
@@ -162,8 +164,9 @@ def _by_records(session: Session, of: ProductionState, point: _Point) -> Iterato
     for sequence, count in session.execute(counted.group_by(AuditRow.kind)).all():
         row = session.get_one(AuditRow, sequence)
         kind = Kind(row.kind)
+        by = "" if kind in ALARMS else f" by {row.actor}"
         about = f" (version {row.version})" if row.version else ""
-        yield ReviewReason(TRIGGERS[kind], row.happened_at, f"{WORDS[kind]} by {row.actor}{about}{_more(count)}")
+        yield ReviewReason(TRIGGERS[kind], row.happened_at, f"{WORDS[kind]}{by}{about}{_more(count)}")
 
 
 def _by_transitions(session: Session, of: ProductionState, point: _Point) -> Iterator[ReviewReason]:

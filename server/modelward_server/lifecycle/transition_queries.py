@@ -1,11 +1,12 @@
 """Lists of stage transitions."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
+from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Page, ProductionVersion, Stage, Transition, VersionRef
 from modelward_server.lifecycle.inventory import inventory_of
 from modelward_server.lifecycle.repository import check_exists, to_transition
@@ -15,6 +16,8 @@ from modelward_server.storage.search import Condition, search_page
 from modelward_server.storage.tables import ModelRow, TransitionRow
 
 NUMBERED = (TransitionRow.sequence,)
+CLOCK_DIFFERENCE = timedelta(minutes=1)
+"""By how much the clock of a client may be ahead."""
 
 
 def list_transitions(
@@ -71,8 +74,13 @@ def list_production_versions(
         page_size: the number of models per page.
         page_token: the token of the page.
         now: the current time.
+
+    Raises:
+        InvalidField: the time is in the future, also by a clock that differs by `CLOCK_DIFFERENCE`.
     """
     at = as_of or now
+    if at > now + CLOCK_DIFFERENCE:
+        raise InvalidField(FieldViolation("as_of", "is in the future; what will be in production then is not known"))
     existing = select(ModelRow).where(ModelRow.created_at <= at, is_listed(ModelRow.name, name_prefix))
     list_key = ("production versions", as_of, name_prefix)
     page = fetch_page(session, existing, [Key(ModelRow.name)], page_size, page_token, list_key)

@@ -19,9 +19,16 @@ from modelward_server.rpc.requests import optional_time, selector
 from modelward_server.storage.audit import HEAD
 from modelward_server.storage.tables import AuditHeadRow, VersionRow
 
-# The log's last hash covers everything recorded; the names of a version in MLflow are stored without a record.
+# The log's last hash covers everything recorded; a version's names in MLflow and its trial are stored without a record.
 STATE = (
-    select(AuditHeadRow.hash, VersionRow.run_id, VersionRow.mlflow_version)
+    select(
+        AuditHeadRow.hash,
+        VersionRow.run_id,
+        VersionRow.mlflow_version,
+        VersionRow.trial_result,
+        VersionRow.trial_reason,
+        VersionRow.tried_at,
+    )
     .join(VersionRow, literal(True))
     .where(AuditHeadRow.id == HEAD, VersionRow.model == bindparam("model"), VersionRow.version == bindparam("version"))
 )

@@ -72,7 +72,7 @@ async def _etag(client: AsyncClient, model: Model, form: Form) -> str:
 
 def _command(model: Model, form: Form) -> str:
     winner = f" --winner {shlex.quote(form['winner'])}" if form.get("winner") else ""
-    return f"modelward ab conclude {form['test']}{winner} --action {_action(form)} --reason …"
+    return f"modelward ab conclude {shlex.quote(form['test'])}{winner} --action {_action(form)} --reason …"
 
 
 ACTS = {

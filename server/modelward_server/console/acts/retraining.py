@@ -1,5 +1,7 @@
 """A retraining now, and the pause and resumption of a schedule."""
 
+from shlex import quote as shell
+
 from modelward import AsyncClient
 from modelward.caller import Role
 from modelward.errors import FieldViolation, InvalidField
@@ -74,7 +76,7 @@ ACTS = {
     "pause-schedule": Act(
         "Pause the schedule {schedule}",
         _pause,
-        lambda _, form: f"modelward schedule pause {form['schedule']} --reason …",
+        lambda _, form: f"modelward schedule pause {shell(form['schedule'])} --reason …",
         after=RETRAINING,
         etag=_schedule_etag,
         fields=("schedule",),
@@ -82,7 +84,7 @@ ACTS = {
     "resume-schedule": Act(
         "Resume the schedule {schedule}",
         _resume,
-        lambda _, form: f"modelward schedule resume {form['schedule']}",
+        lambda _, form: f"modelward schedule resume {shell(form['schedule'])}",
         after=RETRAINING,
         etag=_schedule_etag,
         reason_taken=False,

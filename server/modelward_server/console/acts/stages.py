@@ -1,8 +1,11 @@
 """Promotion, rollback, halt and resume of a model."""
 
+from shlex import quote as shell
+
 from modelward import AsyncClient
-from modelward.lifecycle import Model
-from modelward_server.console.acts.act import Act, Effect, Form, field, request_id
+from modelward.errors import EtagMismatch, FailedPrecondition
+from modelward.lifecycle import Halt, Model
+from modelward_server.console.acts.act import Act, Effect, Form, about, field, request_id
 
 ROLLOUT = "/models/{model}/rollout"
 
@@ -37,20 +40,36 @@ async def _rollback(client: AsyncClient, model: Model, form: Form, dry_run: bool
 async def _halt(client: AsyncClient, model: Model, form: Form, dry_run: bool) -> Effect:
     if not dry_run:
         await client.halt(model.name, reason=form.get("reason", ""), request_id=request_id(form, dry_run))
+    elif model.halt:
+        return Effect(lines=[f"It is halted already, {_told(model.halt)}", "The new reason replaces this one."])
     return Effect()
 
 
 async def _resume(client: AsyncClient, model: Model, form: Form, dry_run: bool) -> Effect:
-    if not dry_run:
-        await client.resume(model.name, reason=form.get("reason", ""), request_id=request_id(form, dry_run))
+    if dry_run:
+        if not model.halt:
+            raise FailedPrecondition(f"{model.name} is not halted")
+        return Effect(lines=[f"It ends the halt {_told(model.halt)}"])
+    if model.halt and form.get("etag") != await _halt_etag(client, model, form):
+        raise EtagMismatch(f"{model.name} was halted anew since the page was shown, {_told(model.halt)}")
+    await client.resume(model.name, reason=form.get("reason", ""), request_id=request_id(form, dry_run))
     return Effect()
+
+
+async def _halt_etag(client: AsyncClient, model: Model, form: Form) -> str:
+    """Return what tells one halt from another; the contract has no etag of a halt."""
+    return model.halt.halted_at.isoformat() if model.halt else ""
+
+
+def _told(halt: Halt) -> str:
+    return f"by {halt.actor} since {halt.halted_at:%Y-%m-%d %H:%M} UTC: {halt.reason}"
 
 
 ACTS = {
     "promote": Act(
         "Move version {version} to {to}",
         _promote,
-        lambda model, form: f"modelward promote {model.name}/{form['version']} --to {form['to']} --reason …",
+        lambda model, form: f"modelward promote {about(model, form)} --to {shell(form['to'])} --reason …",
         after=ROLLOUT,
         etag=_version_etag,
         moves=True,
@@ -77,6 +96,7 @@ ACTS = {
         _resume,
         lambda model, _: f"modelward resume {model.name} --reason …",
         after=ROLLOUT,
+        etag=_halt_etag,
         moves=True,
     ),
 }

@@ -8,11 +8,13 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.abtest import AbTest, AbTestResult, AbTestState
+from modelward.lifecycle import EventKind
 from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.reports.abtest.timeline import Course, courses
 from modelward_server.reports.abtest.wording import headline
 
 TEMPLATE = "ab_tests"
+FOLLOWS = frozenset({EventKind.TRANSITION})
 RESULTS = 5
 """The most running tests whose results are computed for the page; the reports have those of the others."""
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from modelward import AsyncClient
+from modelward.lifecycle import EventKind
 from modelward.reviews import DueReview, Review
 from modelward_server.console.pages.lists import ROWS, Part, first, part
 from modelward_server.console.pages.parameters import whole_number
 
 TEMPLATE = "reviews"
+FOLLOWS = frozenset({EventKind.TRANSITION, EventKind.DRIFT_ALARM, EventKind.PERFORMANCE_ALARM})
 
 
 @dataclass(frozen=True)

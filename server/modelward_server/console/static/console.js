@@ -1,7 +1,15 @@
 "use strict";
 // The pages work without this. With it, a slider tells at once what was in production, and open pages follow changes.
 
-let shown = document.getElementById("live")?.cloneNode(true);
+// What a page shows, without that which differs with every second.
+function lasting(live) {
+  const copy = live.cloneNode(true);
+  copy.querySelectorAll(".asof, .timeline").forEach((part) => part.remove());
+  return copy;
+}
+
+const live = document.getElementById("live");
+let shown = live && lasting(live);
 const sliders = () => document.querySelectorAll("input[data-for]").forEach((slider) => (slider.hidden = false));
 sliders();
 
@@ -32,10 +40,10 @@ function takeOver() {
   if (newest === null || busy(live)) return;
   const part = parsed(newest).getElementById("live");
   newest = null;
-  if (!part || part.isEqualNode(shown)) return;
+  if (!part || lasting(part).isEqualNode(shown)) return;
   const next = part.querySelector("a[data-next]");
   if (next) location.replace(next.href);
-  shown = part.cloneNode(true);
+  shown = lasting(part);
   // What the slider was moved to stays.
   if (wanted) [".asof", "#then"].forEach((kept) => part.querySelector(kept)?.replaceWith(live.querySelector(kept)));
   live.replaceWith(part);
@@ -49,6 +57,9 @@ if (document.querySelector("#live:not([data-ended])")) {
     takeOver();
     if (document.querySelector("#live[data-ended]")) changes.close();
   });
+  const stale = document.getElementById("stale");
+  changes.addEventListener("open", () => (stale.hidden = true));
+  changes.addEventListener("error", () => (stale.hidden = false));
   document.addEventListener("focusout", () => setTimeout(takeOver));
   addEventListener("pagehide", () => changes.close());
 }
