@@ -31,6 +31,7 @@ from modelward import (
 )
 from modelward._argument_types import parameter_hints
 from modelward._async.observe import AsyncObserver
+from modelward._field_names import name_arguments
 from modelward._segments import as_regime
 from modelward._sync.observe import Observer
 from modelward.evidence.verify import verify_pack
@@ -357,3 +358,25 @@ def test_parts_of_trials_are_checked(odd: Any, tmp_path: Path) -> None:
 def test_a_range_takes_dates_and_integers_as_a_pair_does() -> None:
     for given in (TimeRange(date(2024, 1, 1), 5), (date(2024, 1, 1), np.int64(5))):  # type: ignore[arg-type]
         assert as_regime(given) == TimeRange("2024-01-01", "5")
+
+
+TOLD = {
+    ("header.sender", "must be at least 1 characters"): "sender: must be at least 1 characters",
+    ("batch.data['x']", "holds text"): "data['x']: holds text",
+    ("options.versions[0].version", "must be greater than 0"): "version: must be greater than 0",
+    ("options.versions[1].alias", "is unknown"): "options.versions[1].alias: is unknown",
+    ("segments.regimes['a'].range.first", "is '2'"): "regimes['a'].range.first: is '2'",
+    ("time_column", "is missing; group_column has no effect"): "time: is missing; group has no effect",
+    ("id_column", "names 'a'"): "id_column: names 'a'",
+    ("model", "is empty"): "model: is empty",
+}
+"""What the server's violations become for a method with some arguments."""
+
+
+@pytest.mark.parametrize(("violation", "told"), TOLD.items(), ids=lambda one: str(one[0]))
+def test_violations_of_the_server_name_the_arguments_of_the_caller(violation: tuple[str, str], told: str) -> None:
+    for message in ("", f"batch 3: {violation[0]}: {violation[1]}"):
+        error = errors.InvalidField(errors.FieldViolation(*violation), message=message)
+        name_arguments(error, {"sender", "data", "version", "regimes", "time", "group", "model"})
+        assert str(error) == error.message == f"{'batch 3: ' if message else ''}{told}"
+        assert str(error.violations[0]) == told
