@@ -129,7 +129,7 @@ def misfits(hint: Any) -> list[Any]:
     return [Strange(), *refused, *typed, *([] if NoneType in members else [None])]
 
 
-UNTOLD = {Any, object, Iterable[object]}
+UNTOLD = {Any, object, Iterable[object], Iterable[Iterable[object]] | None}
 """Annotations that tell nothing."""
 CLASSES = [Client, AsyncClient, Observer, AsyncObserver]
 

@@ -138,6 +138,20 @@ async def test_each_of_several_versions_and_tables_is_observed(scorer: AsyncClie
     await until(recorded)
 
 
+async def test_ids_are_taken_as_those_of_outcomes_are(scorer: AsyncClient) -> None:
+    name = await registered(scorer, NUMBER)
+    await scorer.score(name, ROWS.iloc[:3], observe=True, ids=np.arange(3))
+    await collect(scorer.score_stream(name, [ROWS.iloc[3:5]], observe=True, ids=[pd.Series([3.0, 4.0])]))
+    for missing in ([None, 1, 2], [1.5, 1, 2]):
+        with pytest.raises(errors.InvalidField, match=r"ids\[0\]"):
+            await scorer.score(name, ROWS.iloc[:3], observe=True, ids=missing)
+
+    async def recorded() -> bool:
+        return (await scorer.record_outcomes(f"{name}/1", range(5), labels=ROWS.a.to_numpy()[:5])).waiting == 0
+
+    await until(recorded)
+
+
 async def test_a_large_table_of_a_stream_is_observed_in_parts(scorer: AsyncClient) -> None:
     name = await registered(scorer, NUMBER)
     many = pd.DataFrame(RNG.normal(size=(12_000, 2)), columns=["a", "b"])
