@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from modelward._argument_types import ArgumentType, parameter_types
+from modelward._field_names import name_arguments
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.suggestions import nearest
 
@@ -43,12 +44,20 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     async def later(*args: Any, **kwargs: Any) -> Any:
         bound = converted(args, kwargs)
-        return await method(*bound.args, **bound.kwargs)
+        try:
+            return await method(*bound.args, **bound.kwargs)
+        except InvalidField as error:
+            name_arguments(error, signature.parameters)
+            raise
 
     @functools.wraps(method)
     def now(*args: Any, **kwargs: Any) -> Any:
         bound = converted(args, kwargs)
-        return method(*bound.args, **bound.kwargs)
+        try:
+            return method(*bound.args, **bound.kwargs)
+        except InvalidField as error:
+            name_arguments(error, signature.parameters)
+            raise
 
     return later if inspect.iscoroutinefunction(method) else now
 

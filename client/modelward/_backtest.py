@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-from modelward._argument_types import as_text
+from modelward._argument_types import argument_type, as_text
 from modelward.backtest import BacktestTrials
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1.common_pb2 import BacktestTrials as Message
@@ -20,7 +20,7 @@ def trials_to_proto(trials: Any) -> Message | None:
     """Convert a number of trials, or their returns.
 
     Raises:
-        InvalidField: it is neither a positive number nor a table of returns.
+        InvalidField: it is neither a positive number nor a table of returns, or says something of another type.
     """
     if trials is None:
         return None
@@ -29,7 +29,11 @@ def trials_to_proto(trials: Any) -> Message | None:
     if isinstance(trials, Integral):
         return _counted(int(trials))
     told = trials if isinstance(trials, BacktestTrials) else BacktestTrials(trials)
-    return Message(returns=_returns(told.returns), chosen=told.chosen, periods_per_year=told.periods_per_year)
+    return Message(
+        returns=_returns(told.returns),
+        chosen=as_text(told.chosen, "trials.chosen"),
+        periods_per_year=argument_type(float).convert(told.periods_per_year, "trials.periods_per_year"),
+    )
 
 
 def _counted(count: int) -> Message:

@@ -9,6 +9,7 @@ from itertools import chain, islice, repeat, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from modelward._coerce import as_stage, check_one_selector
+from modelward._columns import as_column
 from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.scoring import Scores
@@ -16,6 +17,7 @@ from modelward.shared.convert.common import ref_from_proto, stage_from_proto, st
 from modelward.shared.convert.scoring import logged_from_proto
 from modelward.shared.convert.signature import label_from_proto
 from modelward.shared.retry import RequestStream
+from modelward.shared.row_ids import id_texts
 from modelward.v1 import scoring_pb2 as pb
 
 if TYPE_CHECKING:
@@ -59,6 +61,15 @@ def as_iterable(tables: object, field: str) -> Iterable[object]:
     if not isinstance(tables, Iterable):
         raise InvalidField(FieldViolation(field, f"is a {type(tables).__name__}; give a sequence of tables"))
     return tables
+
+
+def row_ids(ids: Iterable[object]) -> list[str]:
+    """Return the ids of rows as text.
+
+    Raises:
+        InvalidField: an id is missing or invalid, or they are not one column.
+    """
+    return id_texts(as_column(ids, "ids"))
 
 
 def select(options: pb.ScoringOptions, stage: Stage | str | None, version: int | None, alias: str | None) -> None:
@@ -119,7 +130,7 @@ class ScoreRequests(RequestStream[pb.ScoreStreamRequest]):
 
 
 def table_parts(
-    tables: Iterable[Any], names: Sequence[str] | None, ids: Iterable[Sequence[str]] | None
+    tables: Iterable[Any], names: Sequence[str] | None, ids: Iterable[Iterable[object]] | None
 ) -> Iterator[pb.ScoreStreamRequest]:
     """Yield the messages of tables, each small enough to be sent.
 
@@ -132,7 +143,7 @@ def table_parts(
     for table, of_rows in pairs:
         if table is None or of_rows is None:
             raise InvalidField(FieldViolation("ids", "has more or fewer entries than tables; give one for each"))
-        yield from _parts(to_columns(table, names), of_rows)
+        yield from _parts(to_columns(table, names), row_ids(of_rows))
 
 
 def _parts(columns: Columns, ids: Sequence[str]) -> Iterator[pb.ScoreStreamRequest]:

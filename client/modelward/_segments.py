@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
+from modelward._argument_types import as_text, dataclass_type
 from modelward.errors import FieldViolation, InvalidField
 from modelward.segments import ClosureSessions, Regime, Segments, TimeRange
 
@@ -31,8 +32,11 @@ def as_regime(given: Any, field: str = "regime") -> Regime:
     Raises:
         InvalidField: it is neither; the error names the field.
     """
-    if isinstance(given, TimeRange | ClosureSessions):
-        return given
+    if isinstance(given, ClosureSessions):
+        sessions: ClosureSessions = dataclass_type(ClosureSessions).convert(given, field)
+        return sessions
+    if isinstance(given, TimeRange):
+        given = (given.first, given.last)
     if isinstance(given, str) or not isinstance(given, tuple | list) or len(given) != 2:
         raise InvalidField(FieldViolation(field, f"is {given!r:.60}; {FIX}"))
     return TimeRange(*(_text(end, field) for end in given))
@@ -45,6 +49,8 @@ def _text(end: Any, field: str) -> str:
         return (end.astimezone(UTC).replace(tzinfo=None) if end.tzinfo else end).isoformat()
     if isinstance(end, date):
         return end.isoformat()
-    if isinstance(end, str | int) or type(end).__name__ in {"datetime64", "int64"}:
+    if isinstance(end, str):
+        return as_text(end, field)
+    if (isinstance(end, int) and not isinstance(end, bool)) or type(end).__name__ in {"datetime64", "int64"}:
         return str(end)
     raise InvalidField(FieldViolation(field, f"has an end {end!r:.40}; {FIX}"))

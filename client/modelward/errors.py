@@ -93,7 +93,7 @@ class FieldViolation(Record):
     """One field of a request and how to fix it."""
 
     field: str
-    """Path of the field in the request, for example `columns[2].doubles`."""
+    """The argument of the called method, or the path of the field in the request, such as `columns[2].doubles`."""
     description: str
     """What is wrong and how to fix it."""
 

@@ -83,12 +83,14 @@ NUMPY_KINDS = {code: kind for code, kind in NUMPY.items() if isinstance(kind, Ki
 
 
 def category_labels(column: Column) -> list[str | None]:
-    """Return categories as text, booleans as "true" and "false", None where they are missing."""
-    labels: list[Any] = column.tolist()
-    return [TRUTHS[value] for value in labels] if kind_of(column) is Kind.TRUTH else labels
+    """Return categories as text, booleans as "true" and "false", None where they are missing.
+
+    Rows that came in several batches may hold booleans beside text.
+    """
+    return [TRUTHS.get(value, value) for value in column.tolist()]
 
 
-TRUTHS: dict[bool | None, str | None] = {True: "true", False: "false", None: None}
+TRUTHS: dict[Any, str] = {True: "true", False: "false"}
 
 
 def is_time(column: Column) -> bool:

@@ -25,6 +25,8 @@ Mask = NDArray[np.bool_]
 """Which times are taken, shape (times,)."""
 Block = slice
 """Consecutive times."""
+OPTIONAL = frozenset({"test_times", "max_train_times"})
+"""The arguments that may be None."""
 MISSING = frozenset({"None", "NaT", "nan", "<NA>"})
 """How missing values among objects are printed."""
 
@@ -77,7 +79,7 @@ class PurgedKFold(TimeSplitter):
         embargo: how many more times are left out after it.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or no whole number.
     """
 
     n_splits: int = 5
@@ -110,7 +112,7 @@ class CombinatorialPurgedKFold(TimeSplitter):
         embargo: how many more times are left out after it.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or no whole number.
     """
 
     n_folds: int = 10
@@ -174,7 +176,7 @@ class WalkForward(TimeSplitter):
         purge: how many times are left out before the test: as many as a label looks ahead, and an embargo's.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or no whole number.
     """
 
     n_splits: int = 5
@@ -235,7 +237,11 @@ def _is_missing(times: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _require(**bounds: tuple[int | None, int]) -> None:
     for name, (value, least) in bounds.items():
-        if value is not None and value < least:
+        if value is None and name in OPTIONAL:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name} is {value!r}; give a whole number")
+        if value < least:
             raise ValueError(f"{name} is {value}; it is at least {least}")
 
 

@@ -1,11 +1,13 @@
 """`buf breaking` finds what would break clients of the last release."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
 
+from modelward_server.interceptors.validation import PATTERNS
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Takes seconds.
@@ -55,3 +57,14 @@ def test_a_field_that_is_renamed_is_found_since_json_names_it(contract: FileDesc
     found = differences(contract, tmp_path)
     assert found
     assert [line for line in found if 'on message "Halt" changed' not in line] == []
+
+
+def test_every_pattern_is_told_in_words() -> None:
+    files = [
+        *(ROOT / "protos" / "modelward").rglob("*.proto"),
+        *(ROOT / "server" / "modelward_server").rglob("*.proto"),
+    ]
+    texts = "".join(file.read_text() for file in files)
+    found = {text.replace("\\\\", "\\") for text in re.findall(r'pattern\s*[:=]\s*"([^"]*)"', texts)}
+    assert len(found) > 10
+    assert found - PATTERNS.keys() == set()

@@ -19,16 +19,22 @@ from modelward import (
     AbMetric,
     AbOutcome,
     AsyncClient,
+    BacktestTrials,
     Client,
+    ClosureSessions,
     Every,
     PromotionPolicy,
     SchedulePolicy,
+    TimeRange,
     VersionRef,
     errors,
 )
 from modelward._argument_types import parameter_hints
 from modelward._async.observe import AsyncObserver
+from modelward._field_names import name_arguments
+from modelward._segments import as_regime
 from modelward._sync.observe import Observer
+from modelward.evidence.verify import verify_pack
 from tests.support.clients import as_it_is, collect
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
@@ -123,7 +129,7 @@ def misfits(hint: Any) -> list[Any]:
     return [Strange(), *refused, *typed, *([] if NoneType in members else [None])]
 
 
-UNTOLD = {Any, object, Iterable[object]}
+UNTOLD = {Any, object, Iterable[object], Iterable[Iterable[object]] | None}
 """Annotations that tell nothing."""
 CLASSES = [Client, AsyncClient, Observer, AsyncObserver]
 
@@ -296,3 +302,84 @@ async def test_deadline_that_comes_while_a_stream_is_sent_is_an_error_of_modelwa
     for _ in range(50):  # Without asyncio this was always so; with it a fourth of the calls ended in CancelledError.
         with suppress(errors.DeadlineExceeded, errors.Unavailable):
             await client.set_reference(version, {"a": [1.0]}, timeout=-1)
+
+
+def names_in(folder: Path) -> list[str]:
+    return [one.name for one in folder.iterdir()]
+
+
+async def test_place_where_no_file_can_be_is_refused_by_the_name_of_the_argument(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.txt").write_text("weights")
+    version = await client.register(name, tmp_path / "model.txt")
+    for place in (tmp_path, tmp_path / "nowhere" / "file", tmp_path / "model.txt" / "file"):
+        for write in (client.export_evidence(version, place), client.inventory_report(place, as_of=date(2025, 12, 31))):
+            with pytest.raises(errors.InvalidField, match=r"^to: "):
+                await write
+    assert names_in(tmp_path) == ["model.txt"]
+
+
+def test_packs_and_keys_are_paths_as_text_too(tmp_path: Path) -> None:
+    assert verify_pack(str(tmp_path / "nowhere.zip")).defects[0].startswith("nowhere.zip: ")
+    for wrong in ({"path": 5}, {"public_key": b"key"}, {"timestamp_roots": 5}, {"signer_keys": [5]}):
+        with pytest.raises(errors.InvalidField, match=next(iter(wrong))):
+            verify_pack(**({"path": "pack.zip"} | wrong))
+    with pytest.raises(errors.InvalidField, match=r"nowhere\.pem"):
+        verify_pack("pack.zip", signer_keys="nowhere.pem")
+
+
+ODD_REGIMES: list[Any] = [
+    *map(TimeRange, ("\ud800", b"2024", True, 2.5)),  # type: ignore[arg-type]
+    ClosureSessions(5),  # type: ignore[arg-type]
+    ClosureSessions("XSHG", days="5"),  # type: ignore[arg-type]
+    ClosureSessions("XSHG", first=1.5),  # type: ignore[arg-type]
+    ClosureSessions("XSHG", first=2**40),
+    ClosureSessions("XSHG", last=True),
+]
+ODD_TRIALS: list[Any] = [
+    BacktestTrials([[0.1], [0.2]], chosen=5),  # type: ignore[arg-type]
+    BacktestTrials([[0.1], [0.2]], chosen="\ud800"),
+    BacktestTrials([[0.1], [0.2]], periods_per_year="252"),  # type: ignore[arg-type]
+    BacktestTrials([[0.1], [0.2]], periods_per_year=None),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("odd", ODD_REGIMES, ids=str)
+def test_parts_of_a_regime_are_checked(odd: Any) -> None:
+    with pytest.raises(errors.InvalidField, match=r"^regimes\['odd'\]"):
+        Client("127.0.0.1:1").detect_drift("model/1", {"a": [1.0]}, regimes={"odd": odd})
+
+
+@pytest.mark.parametrize("odd", ODD_TRIALS, ids=lambda one: repr((one.chosen, one.periods_per_year)))
+def test_parts_of_trials_are_checked(odd: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.txt").write_text("weights")
+    with pytest.raises(errors.InvalidField, match=r"^trials\."):
+        Client("127.0.0.1:1").register("model", tmp_path / "model.txt", trials=odd)
+
+
+def test_a_range_takes_dates_and_integers_as_a_pair_does() -> None:
+    for given in (TimeRange(date(2024, 1, 1), 5), (date(2024, 1, 1), np.int64(5))):  # type: ignore[arg-type]
+        assert as_regime(given) == TimeRange("2024-01-01", "5")
+
+
+TOLD = {
+    ("header.sender", "must be at least 1 characters"): "sender: must be at least 1 characters",
+    ("batch.data['x']", "holds text"): "data['x']: holds text",
+    ("options.versions[0].version", "must be greater than 0"): "version: must be greater than 0",
+    ("options.versions[1].alias", "is unknown"): "options.versions[1].alias: is unknown",
+    ("segments.regimes['a'].range.first", "is '2'"): "regimes['a'].range.first: is '2'",
+    ("time_column", "is missing; group_column has no effect"): "time: is missing; group has no effect",
+    ("id_column", "names 'a'"): "id_column: names 'a'",
+    ("model", "is empty"): "model: is empty",
+}
+"""What the server's violations become for a method with some arguments."""
+
+
+@pytest.mark.parametrize(("violation", "told"), TOLD.items(), ids=lambda one: str(one[0]))
+def test_violations_of_the_server_name_the_arguments_of_the_caller(violation: tuple[str, str], told: str) -> None:
+    for message in ("", f"batch 3: {violation[0]}: {violation[1]}"):
+        error = errors.InvalidField(errors.FieldViolation(*violation), message=message)
+        name_arguments(error, {"sender", "data", "version", "regimes", "time", "group", "model"})
+        assert str(error) == error.message == f"{'batch 3: ' if message else ''}{told}"
+        assert str(error.violations[0]) == told

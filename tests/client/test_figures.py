@@ -69,5 +69,16 @@ def test_a_value_just_under_its_threshold_has_the_digit_that_tells() -> None:
     assert figures.beside(0.99996, 0.99999, figures.percent) == ("99.996%", "99.999%")
 
 
+def test_a_p_value_beside_its_level_has_the_digit_that_tells() -> None:
+    assert [figures.p_equals(p, 0.05) for p in (0.0496, 0.0504, 0.02, 1e-9)] == [
+        *("p = 0.0496", "p = 0.0504", "p = 0.020", "p < 0.001"),
+    ]
+
+
+def test_zero_has_no_sign() -> None:
+    for write in (figures.statistic, figures.metric, figures.difference, figures.percent, figures.probability):
+        assert write(-0.0) == write(0.0)
+
+
 def test_a_difference_has_its_sign() -> None:
     assert [figures.difference(value) for value in (0.25, -0.25, 0.0)] == ["+0.25", "-0.25", "0"]

@@ -162,3 +162,11 @@ def test_scikit_learn_takes_the_splitters() -> None:
 def test_what_cannot_be_split_is_said(make: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make()
+
+
+@pytest.mark.parametrize("wrong", ["5", 2.5, True, None, datetime.timedelta(days=5)], ids=repr)
+def test_what_is_no_number_of_times_is_refused_in_words(wrong: Any) -> None:
+    arguments: list[tuple[Any, str]] = [(PurgedKFold, "n_splits"), (PurgedKFold, "purge"), (WalkForward, "purge")]
+    for splitter, name in [*arguments, (CombinatorialPurgedKFold, "n_test_folds")]:
+        with pytest.raises(ValueError, match="give a whole number"):
+            splitter(**{name: wrong})

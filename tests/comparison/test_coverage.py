@@ -1,6 +1,7 @@
 """Rows that a version does not answer, and metrics that it lacks: they are its own and spoil nothing for others."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error
 
 from modelward import AsyncClient, Metric, PromotionPolicy, Verdict, errors
+from modelward_server.lifecycle.comparison_gates import ComparisonEvidence, comparison_gates
 from tests.comparison.test_predictions import BAD, GOOD, RETURNS, ROWS, compared
 
 pytestmark = pytest.mark.system  # Runs models in processes.
@@ -18,6 +20,13 @@ pytestmark = pytest.mark.system  # Runs models in processes.
 async def versions(client: AsyncClient, name: str, tmp_path: Path) -> list[str]:
     (tmp_path / "model.bin").write_bytes(b"weights")
     return [str((await client.register(name, tmp_path / "model.bin")).ref) for _ in range(3)]
+
+
+def test_a_share_just_below_the_required_one_has_the_digit_that_tells() -> None:
+    version, policy = Any, PromotionPolicy("spx", min_coverage=0.99)
+    [gate] = comparison_gates(policy, version, ComparisonEvidence("comparison-1", 0.98999))  # type: ignore[arg-type]
+    assert not gate.passed
+    assert "98.999% of the rows; at least 99% is required" in gate.evidence
 
 
 async def test_only_rows_that_all_versions_answered_are_compared(client: AsyncClient, versions: list[str]) -> None:

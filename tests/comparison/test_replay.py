@@ -182,7 +182,7 @@ async def test_what_cannot_be_replayed_is_refused_with_its_reason(quant: AsyncCl
         await quant.compare(versions, y=LABELS, replay=SPAN)
     with pytest.raises(InvalidField, match=r"y: is missing; give the labels, or replay"):
         await quant.compare(versions)
-    with pytest.raises(InvalidField, match=r"id_column: names 'a', a feature of reference 'default'"):
+    with pytest.raises(InvalidField, match=r"id: names 'a', a feature of reference 'default'"):
         await observed(quant, versions[0], LIVE, id="a")
     bad = [*IDS[:19], None]
     with pytest.raises(InvalidField, match="is missing; give every row its own id"):

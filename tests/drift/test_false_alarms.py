@@ -71,3 +71,29 @@ def test_confidence_of_many_features_is_calibrated() -> None:
         confidences.append(decide(compare(profile, live, "default"), DriftThresholds()).confidence)
     # Of all tables without drift a tenth should reach 0.9.
     assert binom.ppf(0.001, TABLES, 0.06) <= np.sum(np.array(confidences) >= 0.9) <= binom.ppf(0.999, TABLES, 0.13)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_reference_that_does_not_vary_because_it_is_short_raises_no_alarm(rows: int) -> None:
+    random = np.random.default_rng(5)
+    for value in (0.0, 1.0):
+        profile = build_profile({"x": np.full(rows, value)})
+        live = count_live({"": profile}, [({"x": random.integers(-1, 3, 300).astype(float)}, None)], "data")
+        assert not decide(compare(profile, live, ""), ANY_EFFECT).drift_detected
+    gaps = np.where(random.random(300) < 0.12, np.nan, random.normal(size=300))
+    profile = build_profile({"x": random.normal(size=12)})
+    assert not decide(compare(profile, count_live({"": profile}, [({"x": gaps}, None)], "data"), ""), GAPS).drivers
+
+
+GAPS = DriftThresholds(ks=1e9, kl=1e9, wasserstein=1e9, missing=0.1)
+
+
+def test_a_long_reference_that_does_not_vary_still_finds_the_rows_that_differ() -> None:
+    random = np.random.default_rng(6)
+    profile = build_profile({"setting": np.full(500, 1.0), "x": random.normal(size=500)})
+    columns = {
+        "setting": np.repeat([1.0, 2.0], [70, 30]),
+        "x": np.where(np.arange(100) < 15, np.nan, random.normal(size=100)),
+    }
+    found = decide(compare(profile, count_live({"": profile}, [(columns, None)], "data"), ""), DriftThresholds())
+    assert set(found.drivers) == {"setting", "x"}

@@ -100,7 +100,7 @@ async def test_times_that_cannot_close_a_window_are_refused(client: AsyncClient,
         await add(spans, PANEL[["ret", "volume"]], time=np.arange(120))
     rows = await client.observe(version, sender="rows", reference="untimed", rows=100)
     await add(rows, PANEL[["ret", "volume"]][:50], time=np.arange(50))
-    with pytest.raises(errors.InvalidField, match="time_column: is of another kind than in the rows before"):
+    with pytest.raises(errors.InvalidField, match="time: is of another kind than in the rows before"):
         await add(rows, PANEL[["ret", "volume"]], time=pd.date_range("2024-01-01", periods=120))
     [report] = (await add(rows, PANEL[["ret", "volume"]][:50])).reports
     assert (report.rows, report.window) == (100, None)  # A batch without times leaves the order of arrival.

@@ -85,6 +85,23 @@ async def test_windows_close_by_rows_also_within_a_batch(client: AsyncClient, ve
     assert "engine-1" in kept[0].label
 
 
+@pytest.mark.parametrize("first", [[True, False], ["true", "false"]], ids=["booleans", "text"])
+async def test_batches_of_a_window_may_hold_booleans_and_their_text(
+    client: AsyncClient, name: str, tmp_path: Any, first: list[Any]
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    reference = {"up": [True, False] * 100, "x": np.arange(200.0)}
+    version = str(await client.register(name, tmp_path / "model.bin", reference=reference))
+    observer, other = (
+        await _observe(client, version, rows=40),
+        [True, False] if first[0] == "true" else ["true", "false"],
+    )
+    await observer.add({"up": first * 10, "x": np.arange(20.0)})
+    [report] = (await observer.add({"up": other * 10, "x": np.arange(20.0)})).reports
+    up = next(feature for feature in report.features if feature.name == "up")
+    assert (up.ks, up.new_categories, report.rows) == (0.0, (), 40)
+
+
 async def test_windows_close_by_time(client: AsyncClient, version: str) -> None:
     observer = await _observe(client, version, rows=0, span=timedelta(minutes=5))
     assert not (await observer.add(calm(30), seen_at=START)).reports

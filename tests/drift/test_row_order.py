@@ -165,7 +165,7 @@ def test_parquet_and_streams_are_sorted_as_tables_are(
     monkeypatch.setattr("modelward.data.INLINE_BYTES", 1)
     assert plain(client.detect_drift(version, shuffled)) == expected
     monkeypatch.setattr(row_order, "MAX_SORTED_BYTES", 1000)
-    with pytest.raises(errors.InvalidField, match=r"time_column: is not in order: .* must be sorted"):
+    with pytest.raises(errors.InvalidField, match=r"time: is not in order: .* must be sorted"):
         client.detect_drift_uri(version, folder.as_uri())
     pq.write_table(pa.Table.from_pandas(LIVE, preserve_index=False), inbox / "sorted.parquet", row_group_size=9)
     assert plain(client.detect_drift_uri(version, (inbox / "sorted.parquet").as_uri())) == expected
@@ -176,26 +176,26 @@ REFUSED: dict[str, tuple[Any, str]] = {
         {"time": "dat"},
         r"time: names 'dat', which is not in the data \(did you mean 'date",
     ),
-    "a group without a time": ({"group": "symbol"}, "time_column: is missing; group_column has no effect without it"),
-    "the same column twice": ({"time": "date", "group": "date"}, "group_column: names 'date', as time_column does"),
-    "a missing time": ({"time": [pd.NaT, *HOURS[1:]]}, "time_column: 'time' is missing in 1 of 6 rows, first in 0"),
+    "a group without a time": ({"group": "symbol"}, "time: is missing; group has no effect without it"),
+    "the same column twice": ({"time": "date", "group": "date"}, "group: names 'date', as time does"),
+    "a missing time": ({"time": [pd.NaT, *HOURS[1:]]}, "time: 'time' is missing in 1 of 6 rows, first in 0"),
     "a missing group": (
         {"time": HOURS, "group": [*"abc", None, *"ef"]},
-        "group_column: 'group' is missing in 1 of 6 rows, first in 3",
+        "group: 'group' is missing in 1 of 6 rows, first in 3",
     ),
     "fractions as times": ({"time": np.arange(6) / 2}, "'time' holds numbers that are not integers; send dates"),
-    "booleans as times": ({"time": [True] * 6}, "time_column: 'time' holds booleans"),
-    "text that is no time": ({"time": [*"abcdef"]}, "time_column: 'time' holds text such as 'a'; send ISO 8601"),
-    "times as groups": ({"time": HOURS, "group": HOURS}, "group_column: 'group' holds times; send text or integers"),
+    "booleans as times": ({"time": [True] * 6}, "time: 'time' holds booleans"),
+    "text that is no time": ({"time": [*"abcdef"]}, "time: 'time' holds text such as 'a'; send ISO 8601"),
+    "times as groups": ({"time": HOURS, "group": HOURS}, "group: 'group' holds times; send text or integers"),
     "too few": ({"time": HOURS[:5]}, "time: has 5 values for 6 rows"),
     "a table": ({"time": PANEL}, "time: is a table"),
     "a time that repeats": (
         {"time": [0, 1, 2, 3, 4, 1]},
-        "time_column: 'time' has 1 in rows 1 and 5; name the column that distinguishes them in group_column",
+        "time: 'time' has 1 in rows 1 and 5; name the column that distinguishes them in group",
     ),
     "a pair that repeats": (
         {"time": HOURS[[0, 1, 2, 0, 1, 2]], "group": [*"abcdbc"]},
-        "time_column: 'time' and 'group' have 2024-03-31T01:00Z and 'b' in rows 1 and 4; each pair may have one row",
+        "time: 'time' and 'group' have 2024-03-31T01:00Z and 'b' in rows 1 and 4; each pair may have one row",
     ),
 }
 
@@ -209,12 +209,12 @@ def test_what_cannot_be_sorted_is_refused(client: Client, version: ModelVersion,
 
 
 def test_live_rows_have_the_keys_that_the_reference_needs(client: Client, version: ModelVersion) -> None:
-    with pytest.raises(errors.InvalidField, match="time_column: of the reference names 'date', which is not in"):
+    with pytest.raises(errors.InvalidField, match="time: of the reference names 'date', which is not in"):
         client.detect_drift(version, LIVE[["ret", "venue"]])
-    with pytest.raises(errors.InvalidField, match="group_column: is missing, but the rows of reference 'default' have"):
+    with pytest.raises(errors.InvalidField, match="group: is missing, but the rows of reference 'default' have"):
         client.detect_drift(version, LIVE, time=np.arange(len(LIVE)))
     client.set_reference(version, PANEL, name="untimed", ignore=["symbol"])
-    with pytest.raises(errors.InvalidField, match="group_column: is named, but the rows of reference 'untimed' have n"):
+    with pytest.raises(errors.InvalidField, match="group: is named, but the rows of reference 'untimed' have n"):
         client.detect_drift(version, LIVE, reference="untimed", **KEYS)
 
 

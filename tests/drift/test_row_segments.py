@@ -41,6 +41,20 @@ def test_integers_and_booleans_are_segments_by_their_text() -> None:
     assert [one.name for one in divided([True, False]).found] == ["false", "true"]
 
 
+@pytest.mark.parametrize(
+    "end", ["20240101", "2024-01-01T00:00:00.123456789123", "99999", "-5000", "2024-06-31", "2024-01-01T25:00"]
+)
+def test_what_is_no_time_of_iso_8601_does_not_end_a_range_of_dates(end: str) -> None:
+    for span in (TimeRange(end), TimeRange("", end)):
+        with pytest.raises(InvalidField, match="give a year, month, date or time of ISO 8601"):
+            divided(["a"] * 60, odd=span)
+
+
+def test_nanoseconds_end_a_range_at_their_microsecond() -> None:
+    found = divided(["a"] * 60, early=TimeRange("", "2024-01-10T00:00:00.000000999")).found
+    assert [len(one.rows) for one in found if one.name == "early"] == [10]
+
+
 def sessions(calendar: str, days: int, first: int, last: int | None = None) -> list[str]:
     """Return the days of 2024 at these places beside closures."""
     mask = regime_mask({"day": DAYS.astype("M8[us]")}, DAY, ClosureSessions(calendar, days, first, last))

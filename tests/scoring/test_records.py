@@ -89,16 +89,16 @@ async def test_a_stream_is_answered_by_the_variant_of_its_unit(scorer: AsyncClie
 async def test_what_a_test_cannot_choose_is_refused_by_the_name_of_its_field(scorer: AsyncClient) -> None:
     name, other = await registered(scorer, NUMBER, OTHER), await registered(scorer, NUMBER)
     await scorer.create_ab_test(name, {"a": f"{name}/1", "b": f"{name}/2"}, primary_metric="pnl_bps")
-    with pytest.raises(errors.InvalidField, match=r"options\.versions: is given with ab_test"):
+    with pytest.raises(errors.InvalidField, match=r"versions: is given with ab_test"):
         await scorer.score(name, ROWS, ab_test=name, unit="u", version=1)
     version = await scorer.get_version(f"{name}/1")
-    with pytest.raises(errors.InvalidField, match=r"options\.as_of: is given with ab_test"):
+    with pytest.raises(errors.InvalidField, match=r"as_of: is given with ab_test"):
         await scorer.score(name, ROWS, ab_test=name, unit="u", as_of=version.created_at)
-    with pytest.raises(errors.InvalidField, match=rf"options\.ab_test: is about {name}"):
+    with pytest.raises(errors.InvalidField, match=rf"ab_test: is about {name}"):
         await scorer.score(other, ROWS, ab_test=name, unit="u")
-    with pytest.raises(errors.InvalidField, match=r"options\.unit: must have from 1"):
+    with pytest.raises(errors.InvalidField, match=r"unit: must have from 1"):
         await scorer.score(name, ROWS, ab_test=name)
-    with pytest.raises(errors.InvalidField, match=r"options\.unit: is given without ab_test"):
+    with pytest.raises(errors.InvalidField, match=r"unit: is given without ab_test"):
         await scorer.score(name, ROWS, unit="u")
     with pytest.raises(errors.AbTestNotFound):
         await scorer.score(name, ROWS, ab_test=f"{name}-x", unit="u")
@@ -182,6 +182,20 @@ async def test_each_of_several_versions_and_tables_is_observed(scorer: AsyncClie
     await until(recorded)
 
 
+async def test_ids_are_taken_as_those_of_outcomes_are(scorer: AsyncClient) -> None:
+    name = await registered(scorer, NUMBER)
+    await scorer.score(name, ROWS.iloc[:3], observe=True, ids=np.arange(3))
+    await collect(scorer.score_stream(name, [ROWS.iloc[3:5]], observe=True, ids=[pd.Series([3.0, 4.0])]))
+    for missing in ([None, 1, 2], [1.5, 1, 2]):
+        with pytest.raises(errors.InvalidField, match=r"ids\[0\]"):
+            await scorer.score(name, ROWS.iloc[:3], observe=True, ids=missing)
+
+    async def recorded() -> bool:
+        return (await scorer.record_outcomes(f"{name}/1", range(5), labels=ROWS.a.to_numpy()[:5])).waiting == 0
+
+    await until(recorded)
+
+
 async def test_a_large_table_of_a_stream_is_observed_in_parts(scorer: AsyncClient) -> None:
     name = await registered(scorer, NUMBER)
     many = pd.DataFrame(RNG.normal(size=(12_000, 2)), columns=["a", "b"])
@@ -232,9 +246,9 @@ async def test_what_cannot_be_observed_is_refused_at_once(scorer: AsyncClient) -
         await scorer.score(name, ROWS, ids=ids)
     with pytest.raises(errors.InvalidField, match="ids"):
         await scorer.score(name, ROWS, observe=True, ids=[*ids[:-1], ids[0]])
-    with pytest.raises(errors.InvalidField, match=rf"options\.observe: .*{bare}/1 has no default reference"):
+    with pytest.raises(errors.InvalidField, match=rf"observe: .*{bare}/1 has no default reference"):
         await scorer.score(bare, ROWS, observe=True, ids=ids)
-    with pytest.raises(errors.InvalidField, match=r"options\.observe: .*the classes are text"):
+    with pytest.raises(errors.InvalidField, match=r"observe: .*the classes are text"):
         await scorer.score(word, ROWS, observe=True, ids=ids)
 
 

@@ -109,7 +109,7 @@ async def test_of_two_classes_the_second_ranks(scorer: AsyncClient) -> None:
     assert found.rows.tolist() == expected.tolist()
     three = LogisticRegression().fit(ROWS, pd.cut(ROWS.a, 3, labels=["x", "y", "z"]).astype(str))
     other = await in_production(scorer, three)
-    with pytest.raises(errors.InvalidField, match=r"options\.top_k: ranks by a number"):
+    with pytest.raises(errors.InvalidField, match=r"top_k: ranks by a number"):
         await scorer.score(other.model, ROWS, top_k=5)
 
 

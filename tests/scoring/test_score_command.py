@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from modelward import Client
 from modelward.assignment import assign
@@ -111,3 +114,33 @@ def test_one_end_of_a_period_is_given_once(scoring_server: RunningServer) -> Non
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 2
     assert "give --at or --until" in done.output
+
+
+def test_csv_columns_have_the_kinds_of_the_reference(scoring_server: RunningServer, tmp_path: Path) -> None:
+    name, codes = f"codes-{uuid4().hex[:8]}", ["10501", "20502"] * 60
+    rows = pd.DataFrame({"code": codes, "x": np.linspace(0, 1, 120)})
+    model = make_pipeline(
+        make_column_transformer((OneHotEncoder(), ["code"]), remainder="passthrough"), LinearRegression()
+    )
+    with Client(scoring_server.target) as client:
+        for _ in range(2):
+            version = client.register(name, model.fit(rows, [1.0, 2.0] * 60), reference=rows)
+        client.promote(version, to="staging")
+        client.promote(version, to="production", reason="it passed its tests")
+    rows.assign(y=[1.0, 2.0] * 60).to_csv(tmp_path / "rows.csv", index=False)
+    found = json.loads(run(scoring_server, name, str(tmp_path / "rows.csv"), "--json"))
+    np.testing.assert_allclose(found["predictions"], [1.0, 2.0] * 60, atol=1e-9)
+    versions = f"{name}/1", f"{name}/2", str(tmp_path / "rows.csv"), "--label", "y", "--json"
+    compared = json.loads(run(scoring_server, *versions, command="compare"))
+    assert [one["failure"] for one in compared["results"]] == ["", ""]
+
+
+def test_rows_that_fail_are_counted_where_not_all_are_shown(
+    scoring_server: RunningServer, model: str, data: str
+) -> None:
+    gaps = ROWS.copy()
+    gaps.loc[3:14, "a"] = np.nan
+    gaps.to_csv(data, index=False)
+    shown = run(scoring_server, model, data, "--row-errors")
+    assert "row 12" in shown
+    assert "2 more rows; --format json has all" in shown

@@ -7,6 +7,7 @@ import pytest
 import scipy
 from statsmodels.stats.multitest import multipletests
 
+from modelward_server.comparison.overfitting import assess_trials
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.overfitting import (
     haircuts,
@@ -130,3 +131,13 @@ def test_316_factors_need_the_published_t() -> None:
 def test_a_ratio_of_one_trial_is_not_cut() -> None:
     for cut in haircuts([-0.1], 0, 500):
         assert cut.ratio == pytest.approx(-0.1, abs=1e-12)
+
+
+def test_a_configuration_in_another_unit_changes_nothing_for_the_others() -> None:
+    returns = np.random.default_rng(3).normal(0, 0.01, (252, 20))
+    columns = {f"c{number}": values for number, values in enumerate(returns.T)}
+    usual, odd = (
+        assess_trials(columns | {"other": returns[:, 0] * unit}, "", 252, "trials").backtest for unit in (1.0, 2.0**660)
+    )
+    assert usual
+    assert odd == usual

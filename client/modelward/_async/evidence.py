@@ -69,7 +69,7 @@ class AsyncEvidence(AsyncUploading):
             ModelNotFound, VersionNotFound: it does not exist, or did not at that time.
             DigestMismatch: one of its files is damaged.
             StoreUnavailable: a file cannot be read now, or the server's time-stamp authority does not answer.
-            InvalidField: the time is not in the past.
+            InvalidField: the time is not in the past, or `to` cannot be written.
         """
         return await write_parts(self._exported(version, as_of, without_files, timeout), Path(to))
 
@@ -161,6 +161,7 @@ class AsyncEvidence(AsyncUploading):
             ModelNotFound, VersionNotFound: it does not exist.
             FileNotInArtifact: it was registered here.
             DigestMismatch: the server has lost or damaged the pack.
+            InvalidField: `to` cannot be written.
         """
         request = pb.DownloadOriginRequest(version=ref_to_proto(as_ref(version)))
         return await write_parts(self._receive(self._governance.DownloadOrigin, request, timeout), Path(to))

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from modelward._async.connection import AsyncConnection
-from modelward._scoring import ScoreRequests, as_iterable, options_of, put_rows, scores_of, select, table_parts
+from modelward._scoring import ScoreRequests, as_iterable, options_of, put_rows, row_ids, scores_of, select, table_parts
 from modelward.errors import ModelwardError, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.paging import AsyncPager
@@ -36,7 +36,7 @@ class AsyncScoring(AsyncConnection):
         ab_test: str = "",
         unit: str = "",
         observe: bool = False,
-        ids: Sequence[str] = (),
+        ids: Iterable[object] = (),
         request_id: str = "",
         timeout: float | None = None,
     ) -> Scores:
@@ -61,7 +61,8 @@ class AsyncScoring(AsyncConnection):
             unit: with `ab_test`, the unit, such as an account.
             observe: monitor the rows as live data of the version, and record the predictions for labels that come by
                 `record_outcomes`. Both happen after the answer. For trainers.
-            ids: with `observe`, the id of each row's prediction. A call that is repeated with them is observed once.
+            ids: with `observe`, the id of each row's prediction: text, whole numbers, UUIDs, dates or times, as for
+                `record_outcomes`. A call that is repeated with them is observed once.
             request_id: a UUID of the caller's own, by which the log of scores tells of the call; a new one by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
@@ -82,7 +83,7 @@ class AsyncScoring(AsyncConnection):
         """
         options = options_of((), as_of, top_k, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
-        request = pb.ScoreRequest(model=model, options=options, ids=ids, request_id=request_id)
+        request = pb.ScoreRequest(model=model, options=options, ids=row_ids(ids), request_id=request_id)
         found = await self._score(request, data, names, timeout)
         if not found:
             raise UnexpectedError("the server answered without predictions")
@@ -99,7 +100,7 @@ class AsyncScoring(AsyncConnection):
         top_k: int = 0,
         row_errors: bool = False,
         observe: bool = False,
-        ids: Sequence[str] = (),
+        ids: Iterable[object] = (),
         request_id: str = "",
         timeout: float | None = None,
     ) -> list[Scores]:
@@ -114,7 +115,7 @@ class AsyncScoring(AsyncConnection):
             top_k: only so many rows of each version, those with the highest scores, as for `score`.
             row_errors: tell the rows for which a model fails, as for `score`.
             observe: monitor the rows and record the predictions, of each of the versions, as for `score`.
-            ids: with `observe`, the id of each row's prediction.
+            ids: with `observe`, the id of each row's prediction, as for `score`.
             request_id: a UUID of the caller's own, by which the log of scores tells of the call; a new one by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
@@ -134,7 +135,7 @@ class AsyncScoring(AsyncConnection):
             NotServed: the server was started without `--scoring-processes`.
         """
         options = options_of(versions, as_of, top_k, row_errors, observe=observe)
-        request = pb.ScoreRequest(model=model, options=options, ids=ids, request_id=request_id)
+        request = pb.ScoreRequest(model=model, options=options, ids=row_ids(ids), request_id=request_id)
         return await self._score(request, data, names, timeout)
 
     async def score_stream(
@@ -151,7 +152,7 @@ class AsyncScoring(AsyncConnection):
         ab_test: str = "",
         unit: str = "",
         observe: bool = False,
-        ids: Iterable[Sequence[str]] | None = None,
+        ids: Iterable[Iterable[object]] | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[Scores]:
         """Predict tables one after the other with one version, which is chosen once.
@@ -169,7 +170,7 @@ class AsyncScoring(AsyncConnection):
             ab_test: the A/B test that chooses the version, as for `score`.
             unit: with `ab_test`, the unit.
             observe: monitor the rows and record the predictions, as for `score`.
-            ids: with `observe`, for each table the ids of its rows' predictions.
+            ids: with `observe`, for each table the ids of its rows' predictions, as for `score`.
             timeout: seconds for the whole stream; no limit by default.
 
         Yields:

@@ -70,7 +70,7 @@ class Evidence(Uploading):
             ModelNotFound, VersionNotFound: it does not exist, or did not at that time.
             DigestMismatch: one of its files is damaged.
             StoreUnavailable: a file cannot be read now, or the server's time-stamp authority does not answer.
-            InvalidField: the time is not in the past.
+            InvalidField: the time is not in the past, or `to` cannot be written.
         """
         return write_parts(self._exported(version, as_of, without_files, timeout), Path(to))
 
@@ -162,6 +162,7 @@ class Evidence(Uploading):
             ModelNotFound, VersionNotFound: it does not exist.
             FileNotInArtifact: it was registered here.
             DigestMismatch: the server has lost or damaged the pack.
+            InvalidField: `to` cannot be written.
         """
         request = pb.DownloadOriginRequest(version=ref_to_proto(as_ref(version)))
         return write_parts(self._receive(self._governance.DownloadOrigin, request, timeout), Path(to))

@@ -49,7 +49,8 @@ class InventoryReports(Connection):
             The file.
 
         Raises:
-            InvalidField: the last day is in the future or before the first one, or the format is unknown.
+            InvalidField: the last day is in the future or before the first one, the format is unknown, or `to` cannot
+                be written.
         """
         request = pb.RenderInventoryReportRequest(
             as_of=day_to_proto(as_of),

@@ -3,7 +3,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
+
+from modelward.errors import FieldViolation, InvalidField
 
 
 class Part(Protocol):
@@ -17,14 +19,26 @@ def write_parts(parts: Iterator[Part], target: Path) -> Path:
     """Write a file in parts; it is replaced when the last one has come. Return it.
 
     Raises:
-        OSError: it cannot be written. Errors of the stream propagate.
+        InvalidField: there cannot be such a file. Errors of the stream propagate.
+        OSError: it cannot be written any more.
     """
-    partial = target.with_name(f"{target.name}.part")
+    partial, file = _opened(target)
     try:
-        with partial.open("wb") as file:
+        with file:
             for part in parts:
                 file.write(part.chunk)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _opened(target: Path) -> tuple[Path, IO[bytes]]:
+    """Open the file that takes the target's place when it is complete."""
+    if target.is_dir():
+        raise InvalidField(FieldViolation("to", f"{target} is a folder; give the path of a file"))
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        return partial, partial.open("wb")
+    except OSError as error:
+        raise InvalidField(FieldViolation("to", f"{target} cannot be written: {error.strerror}")) from None

@@ -15,7 +15,7 @@ from modelward.cli.drift import SAVE, render_to
 from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, Duration, FileOrUri, limit, regimes
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
-from modelward.cli.tables import read_table
+from modelward.cli.tables import read_table, reference_for
 from modelward.cli.trials import TRIALS, read_trials
 from modelward.comparison import AnyMetric
 from modelward.shared.figures import difference, metric, percent, probability, statistic
@@ -23,7 +23,7 @@ from modelward.shared.figures import difference, metric, percent, probability, s
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from modelward import Client
+    from modelward import Client, Reference
 
 
 @click.command()
@@ -87,14 +87,16 @@ def compare(
     """Compare versions on test data, with statistical significance.
 
     DATA is a CSV, Parquet or Arrow file with the features and the labels, or the URI of Parquet files that the server
-    may read. Rows are sorted by the columns that --time and --group name; without them they are taken to be in order
-    of time. --by, --period and --closure add a result for each segment of the rows. With --replay there is no DATA:
-    the rows are those that live monitoring saw.
+    may read. A CSV column is read with the type that it has in the reference data of the first version. Rows are sorted
+    by the columns that --time and --group name; without them they are taken to be in order of time. --by, --period and
+    --closure add a result for each segment of the rows. With --replay there is no DATA: the rows are those that live
+    monitoring saw.
     """
     if replay is not None:
         versions = (*versions, str(data))
     columns = {"returns": returns, "portfolio_weights": portfolio_weights, "sample_weights": sample_weights}
-    sent = _test_set(data, replay, label, columns, ignore)
+    known = reference_for(client, versions[0], data) if isinstance(data, Path) else None
+    sent = _test_set(data, replay, label, columns, ignore, known)
     keys = {"time": time, "group": group, "by": by, "regimes": dict((*periods, *closures))}
     comparison = _compared(
         client,
@@ -132,7 +134,7 @@ def benchmark(
     ignore: tuple[str, ...],
 ) -> None:
     """Measure the latency of versions on rows of the file DATA."""
-    table = read_table(data, ignore=ignore)
+    table = read_table(data, reference_for(client, versions[0], data), ignore)
     features = table.select([name for name in table.column_names if name != label])
     benchmarks = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)
     headings = ["version", "rows", "p50 ms", "p95 ms", "p99 ms", "rows/s", "load ms", "memory MiB", "files KiB"]
@@ -184,19 +186,26 @@ def _test_set(
     label: str | None,
     columns: "Mapping[str, str | None]",
     ignore: tuple[str, ...],
+    known: "Reference | None",
 ) -> dict[str, Any]:
-    """Return the arguments of a comparison on a file, on a URI, or on the rows of live monitoring."""
+    """Return the arguments of a comparison on a file, on a URI, or on the rows of live monitoring.
+
+    Args:
+        known: the reference whose kinds the columns of a CSV file have.
+    """
     if (label is None) == (replay is None):
         raise click.UsageError("give --label, the column of DATA with the labels, or --replay without DATA")
     if replay is not None:
         return {"replay": replay, **columns, "ignore": ignore}
     named = {"y": label, **columns}
-    return {"X": data, **named, "ignore": ignore} if isinstance(data, str) else _columns(data, named, ignore)
+    return {"X": data, **named, "ignore": ignore} if isinstance(data, str) else _columns(data, named, ignore, known)
 
 
-def _columns(data: Path, columns: "Mapping[str, str | None]", ignore: tuple[str, ...]) -> dict[str, Any]:
+def _columns(
+    data: Path, columns: "Mapping[str, str | None]", ignore: tuple[str, ...], known: "Reference | None"
+) -> dict[str, Any]:
     """Read a file, and return its columns as arguments of a comparison; `columns` names those with one of their own."""
-    table = read_table(data, ignore=ignore)
+    table = read_table(data, known, ignore)
     names = {name for name in columns.values() if name}
     if missing := names.difference(table.column_names):
         raise click.UsageError(

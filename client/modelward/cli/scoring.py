@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modelward.assignment import assign
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models
 from modelward.cli.options import DATA, STAGE, Instant, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
-from modelward.cli.tables import read_table
+from modelward.cli.tables import is_csv, read_table, reference_for
 from modelward.shared.figures import metric, probability
 
 if TYPE_CHECKING:
-    from modelward import Client, LoggedAnswer, Scores
+    from modelward import Client, LoggedAnswer, Reference, Scores
 
+SHOWN_FAILURES = 10
+"""Maximum number of rows for which it is told why the model failed; JSON has all."""
 SHOWN = 100
 """Maximum number of rows that are shown as a table; JSON and CSV have all."""
 
@@ -53,11 +56,13 @@ def score(
 ) -> None:
     """Predict rows with the version in production.
 
-    DATA is a CSV, Parquet or Arrow file with the columns that the model takes; others are ignored.
+    DATA is a CSV, Parquet or Arrow file with the columns that the model takes; others are ignored. A CSV column is read
+    with the type that it has in the reference data of the version.
     """
+    known = _reference(client, model, data, stage, version, as_of, ab_test, unit) if is_csv(data) else None
     found = client.score(
         model,
-        read_table(data),
+        read_table(data, known),
         stage=stage,
         version=version,
         as_of=as_of,
@@ -110,6 +115,23 @@ def scores(
     )
 
 
+def _reference(
+    client: Client,
+    model: str,
+    data: Path,
+    stage: str | None,
+    version: int | None,
+    as_of: datetime | None,
+    ab_test: str,
+    unit: str,
+) -> Reference | None:
+    """Return the reference of the version that is going to answer; None if it has none."""
+    if ab_test and unit:
+        return reference_for(client, assign(client.get_ab_test(ab_test), unit).variant.version, data)
+    chosen = client.resolve(model, stage=stage, version=version, as_of=as_of)
+    return reference_for(client, chosen.version, data)
+
+
 def _show(out: Output, found: Scores) -> None:
     facts: dict[str, object] = {"version": f"{found.version}, {found.stage}", "digest": found.digest[:12]}
     facts |= {"request": found.request_id, **_then(found.logged)}
@@ -117,7 +139,9 @@ def _show(out: Output, found: Scores) -> None:
         facts["variant"] = found.variant if found.in_test else f"{found.variant}, not in the test"
     if found.ties:
         facts["ties"] = f"{found.ties:,} further rows have the last score"
-    facts |= {f"row {row}": why for row, why in sorted(found.failed.items())[:10]}
+    facts |= {f"row {row}": why for row, why in sorted(found.failed.items())[:SHOWN_FAILURES]}
+    if (rest := len(found.failed) - SHOWN_FAILURES) > 0:
+        facts["failed"] = f"{rest:,} more {'row' if rest == 1 else 'rows'}; --format json has all"
     rows = found._rows()
     headings = list(rows[0]) if rows else ["row", "prediction"]
     shown = make_table(headings, [_cells(row) for row in rows[:SHOWN]])

@@ -7,12 +7,18 @@ texts is a number in its usual notation: codes such as 00501 are categories.
 import codecs
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from modelward._coerce import AnyVersion
 from modelward.cli.output import Failure
 from modelward.drift import FeatureKind, FeatureProfile, Reference
+from modelward.errors import ReferenceNotFound
 from modelward.shared.suggestions import unknown_columns
+
+if TYPE_CHECKING:
+    from modelward import Client
 
 CHUNK_BYTES = 1 << 20
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARRO", b"\xff\xff\xff\xff"
@@ -53,6 +59,15 @@ def read_table(path: Path, reference: Reference | None = None, ignore: Collectio
     if twice:
         raise Failure(f"{path} has columns of the same name: {', '.join(twice)}")
     return table
+
+
+def reference_for(client: "Client", version: AnyVersion, path: Path) -> Reference | None:
+    """Return the reference whose kinds the columns of a file have; None if it is typed, or the version has none."""
+    if not is_csv(path):
+        return None
+    with suppress(ReferenceNotFound):
+        return client.get_reference(version)
+    return None
 
 
 def is_csv(path: Path) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from modelward._argument_types import argument_type, as_path
 from modelward._record import Record, counted
 from modelward.evidence.envelopes import DefectError, check_written, read_key, verified
 from modelward.evidence.layout import (
@@ -75,11 +76,11 @@ class PackVerification(Record):
 
 
 def verify_pack(
-    path: Path,
-    public_key: Path | None = None,
+    path: Path | str,
+    public_key: Path | str | None = None,
     *,
-    timestamp_roots: Path | None = None,
-    signer_keys: Sequence[Path] = (),
+    timestamp_roots: Path | str | None = None,
+    signer_keys: Sequence[Path | str] = (),
 ) -> PackVerification:
     """Verify a pack.
 
@@ -96,12 +97,14 @@ def verify_pack(
         What it says, and what is wrong.
 
     Raises:
-        InvalidField: a key or the certificates cannot be read.
+        InvalidField: a key or the certificates cannot be read, or an argument is no path.
     """
-    keys = () if public_key is None else (read_key(public_key),)
-    pems = () if public_key is None else (public_key.read_bytes(),)
-    roots = () if timestamp_roots is None else read_roots(timestamp_roots)
-    return _verified_pack(path, _Trusted(keys, roots, pems, read_keys(signer_keys)))
+    pack, signers = as_path(path, "path"), argument_type(Sequence[Path]).convert(signer_keys, "signer_keys")
+    key = None if public_key is None else as_path(public_key, "public_key")
+    keys = () if key is None else (read_key(key),)
+    pems = () if key is None else (key.read_bytes(),)
+    roots = () if timestamp_roots is None else read_roots(as_path(timestamp_roots, "timestamp_roots"))
+    return _verified_pack(pack, _Trusted(keys, roots, pems, read_keys(signers)))
 
 
 def verify_foreign_pack(path: Path, keys: Sequence[Any], max_bytes: int) -> PackVerification:

@@ -19,6 +19,7 @@ def statistic(value: float) -> str:
     """
     if not math.isfinite(value):
         return _not_finite(value)
+    value += 0.0  # Zero has no sign.
     if value == 0 or 0.001 <= abs(value) < 100:
         return f"{value:.3f}"
     return f"{value:.3g}" if abs(value) < 0.001 else metric(value)
@@ -31,7 +32,7 @@ def metric(value: float) -> str:
     """
     if not math.isfinite(value):
         return _not_finite(value)
-    return f"{value:,.0f}" if 1e4 <= round(abs(value)) < 1e6 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1e4 <= round(abs(value)) < 1e6 else f"{value + 0.0:.4g}"  # Zero has no sign.
 
 
 def difference(value: float) -> str:
@@ -44,7 +45,7 @@ def percent(share: float) -> str:
     if not math.isfinite(share):
         return _not_finite(share)
     if share in {0, 1}:
-        return f"{share:.0%}"
+        return f"{abs(share):.0%}"
     if 0 < share < 0.001:
         return "<0.1%"
     return ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"
@@ -60,7 +61,7 @@ def probability(p_value: float) -> str:
     if not math.isfinite(p_value):
         return _not_finite(p_value)
     if p_value in {0, 1}:
-        return f"{p_value:.0f}"
+        return f"{abs(p_value):.0f}"
     if p_value < 0.001:
         return "<0.001"
     return ">0.999" if p_value > 0.999 else f"{p_value:.3f}"
@@ -71,9 +72,13 @@ def in_words(text: str) -> str:
     return text.replace("<", "under ").replace(">", "over ")
 
 
-def p_equals(p_value: float) -> str:
-    """Format a p-value as a part of a sentence, such as `p = 0.031` or `p < 0.001`."""
-    text = probability(p_value)
+def p_equals(p_value: float, level: float | None = None) -> str:
+    """Format a p-value as a part of a sentence, such as `p = 0.031` or `p < 0.001`.
+
+    Args:
+        level: the significance level that it is compared with, from which it is distinguished.
+    """
+    text = probability(p_value) if level is None else beside(p_value, level, probability)[0]
     return f"p {text[0]} {text[1:]}" if text[0] in "<>" else f"p = {text}"
 
 

@@ -98,7 +98,8 @@ def _selection(table: Floats) -> SelectionOverfitting | None:
     blocks = min(MAX_BLOCKS, rows // ROWS_OF_BLOCK // 2 * 2)
     if count < 2 or blocks < MIN_BLOCKS:
         return None
-    found = probability_of_overfitting(table / unit_of(table), blocks)
+    units = np.array([unit_of(values) for values in table.T])  # A Sharpe ratio has no unit, whatever the others have.
+    found = probability_of_overfitting(table / units, blocks)
     logits, splits = np.unique(found.logits, return_counts=True)
     counted = dict(zip(logits.tolist(), splits.tolist(), strict=True))
     return SelectionOverfitting(blocks, found.probability, counted, found.slope, found.probability_of_loss)

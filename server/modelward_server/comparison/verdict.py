@@ -251,7 +251,7 @@ class Evaluator:
         figures = (
             f"{self._terms.primary.replace('_', ' ')} {own} compared with {theirs}, difference from the baseline "
             f"{difference(one.difference)} ({level(self._level)} confidence interval {metric_text(one.low)} to "
-            f"{metric_text(one.high)}, adjusted {p_equals(one.adjusted_p_value)}, {one.test.label})"
+            f"{metric_text(one.high)}, adjusted {p_equals(one.adjusted_p_value, 1 - self._level)}, {one.test.label})"
         )
         contradictory = found.verdict is Verdict.INCONCLUSIVE and one.adjusted_p_value <= 1 - self._level
         sentence = _TEST_AGAINST_INTERVAL if contradictory else _SENTENCES[found.verdict]

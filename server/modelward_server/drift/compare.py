@@ -337,13 +337,18 @@ def _certainty(
     complete = live.present == live.rows and feature.present == units.reference_rows
     rows = values if complete else null_for_rows(feature.null, units.live * live.rows, reference_rows)
     change = live.missing / live.rows - feature.missing / units.reference_rows
-    least = min(
+    effective, known = (max(feature.null.independence * n, 1.0) for n in (units.live * live.rows, reference_rows))
+    moved = min(
         values.exceedance(KS, ks**2),
         values.exceedance(KL, kl),
         values.exceedance(WASSERSTEIN, min(shift, 1e100) ** 2),
-        rows.exceedance(MISSING, change**2),
     )
-    effective, known = (max(feature.null.independence * n, 1.0) for n in (units.live * live.rows, reference_rows))
+    if values.is_constant(KS):  # Numbers may differ on two sides.
+        moved = max(moved, (1 + isinstance(feature, NumberProfile)) * min_attainable_p_value(effective, known, ks))
+    vanished = rows.exceedance(MISSING, change**2)
+    if rows.is_constant(MISSING):
+        vanished = max(vanished, min_attainable_p_value(effective, known, abs(change)))
+    least = min(moved, vanished, 1.0)
     p_value = sidak_p_value(max(least, min_attainable_p_value(effective, known)), feature.null.tests)
     return {"p_value": p_value, "effective_rows": effective, "values": values, "rows": rows}
 

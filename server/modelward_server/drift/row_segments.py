@@ -1,5 +1,6 @@
 """Segments of rows: by the values of a column, by ranges of times, and by sessions beside closures of an exchange."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ MAX_SEGMENTS = 100
 """Maximum number of values of a column of segments."""
 MIN_TIMES = 10
 """Minimum number of times of a segment that is tested, without times of rows: fewer show next to nothing."""
+ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?Z?)?)?)?", re.ASCII)
+"""A year, a month, a date, or a time in UTC."""
 Mask = NDArray[np.bool_]
 
 
@@ -243,11 +246,29 @@ def _end(times: NDArray[Any], text: str, field: str) -> Any:
     """Return an end of a range, of the kind of the times; None without a limit."""
     if not text:
         return None
+    holds_times = times.dtype.kind == "M"
     try:
-        return int(text) if times.dtype.kind != "M" else np.datetime64(text.removesuffix("Z"))
+        return _instant(text) if holds_times else int(text)
     except ValueError:
-        kind = "an integer, as the times of the rows are" if times.dtype.kind != "M" else "a date or time of ISO 8601"
+        iso = "a year, month, date or time of ISO 8601, such as 2024-06-28"
+        kind = (
+            f"{iso}, as the times of the rows are dates or times"
+            if holds_times
+            else "an integer, as the times of the rows are"
+        )
         raise InvalidField(FieldViolation(field, f"is {text!r}; give {kind}")) from None
+
+
+def _instant(text: str) -> np.datetime64:
+    """Return a year, month, date or time, which is at most as fine as a microsecond, as the times of rows here are.
+
+    Raises:
+        ValueError: it is none, such as a date without hyphens, which numpy takes for a year.
+    """
+    if not ISO.fullmatch(text):
+        raise ValueError(text)
+    instant = np.datetime64(text.removesuffix("Z"))
+    return instant.astype("M8[us]") if instant.dtype == np.dtype("M8[ns]") else instant
 
 
 def _at_sessions(times: NDArray[Any], regime: ClosureSessions, field: str) -> Mask:

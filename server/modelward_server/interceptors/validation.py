@@ -43,6 +43,25 @@ PATTERNS = {
     "^[0-9a-f]{64}$": "must be a SHA-256 as 64 lowercase hexadecimal digits",
     "^[0-9a-f]{7,64}$": "must be a commit as 7 to 64 lowercase hexadecimal digits",
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "must be a date such as 2027-03-31",
+    "^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$": (
+        "must be empty, or begin with a letter or digit and continue with letters, digits, '.', '_' or '-', "
+        "128 characters at most"
+    ),
+    "^[^\\x00-\\x1f]*$": "must have no control characters",
+    "\\S": "must have at least one character that is not a space",
+    "^[a-z][a-z0-9-]{0,31}$": (
+        "must begin with a lowercase letter and continue with lowercase letters, digits or '-', 32 characters at most"
+    ),
+    "^[a-z0-9][a-z0-9-]{0,15}$": (
+        "must begin with a lowercase letter or digit and continue with these or '-', 16 characters at most"
+    ),
+    "^(time_)?(loss|gain):[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$": (
+        "must be loss:NAME, gain:NAME, time_loss:NAME or time_gain:NAME, whose name begins with a letter or digit and "
+        "continues with letters, digits, spaces, '.', '_' or '-', 64 characters at most"
+    ),
+    "^(-?[0-9]+|[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9:.]+Z?)?)?)?)?$": (
+        "must be a year, month, date or time of ISO 8601 in UTC, such as 2024-06-28T20:00:00Z, or an integer"
+    ),
 }
 """Descriptions of the regular expressions in the protos."""
 
@@ -136,7 +155,7 @@ def check_message(message: Message) -> None:
 def _describe(violation: Violation) -> FieldViolation:
     description = violation.proto.message
     pattern = description.partition("regex pattern `")[2].rstrip("`")
-    return FieldViolation(".".join(_path(violation)), PATTERNS.get(pattern, description))
+    return FieldViolation(".".join(_path(violation)) or "request", PATTERNS.get(pattern, description))
 
 
 def _path(violation: Violation) -> Iterator[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from modelward.leaks import LeakCheck, LeakKind
 from modelward.lifecycle import GateResult, ModelVersion, PromotionPolicy
-from modelward.shared.figures import in_words, percent
+from modelward.shared.figures import beside, in_words, percent
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ def _coverage(least: float, candidate: ModelVersion, found: ComparisonEvidence |
     gate = "min_coverage"
     if found is None:
         return GateResult(gate, False, f"there is no comparison of {candidate} with its coverage")
-    answered, bound = (in_words(percent(share)) for share in (found.coverage, least))
+    answered, bound = map(in_words, beside(found.coverage, least, percent))
     evidence = f"it answered {answered} of the rows; at least {bound} is required ({found.source})"
     return GateResult(gate, found.coverage >= least, evidence)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from modelward.drift import FeatureKind, Reference
 from modelward.lifecycle import ModelVersion
+from modelward.shared.figures import score
 from modelward_server.mlflow.details import Details, MetricPoint
 
 METRICS_TAG = "mlflow.modelward.metrics"
@@ -32,7 +33,7 @@ def verdict_tags(details: Details) -> dict[str, str]:
 def _verdict_tags(details: Details) -> Iterator[tuple[str, str]]:
     if drift := details.drift:
         verdict = "drift detected" if drift.drift_detected else "no drift detected"
-        yield DRIFT, f"{verdict}, score {drift.score:.3g} (report {drift.report_id}, {_minute(drift.created_at)})"
+        yield DRIFT, f"{verdict}, score {score(drift.score)} (report {drift.report_id}, {_minute(drift.created_at)})"
     if found := details.comparison:
         origin = f" ({found.comparison_id}, {_minute(found.created_at)})"
         yield COMPARISON, found.conclusion.summary[: MAX_TAG - len(origin)] + origin

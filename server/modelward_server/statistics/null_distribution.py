@@ -83,6 +83,10 @@ class NullQuantiles:
             return 1.0
         return float(np.exp(np.interp(squared, quantiles, LOG_PROBABILITIES)))
 
+    def is_constant(self, statistic: int) -> bool:
+        """Return whether the reference shows no variation, as one that has a single value."""
+        return not self.quantiles[statistic].any()
+
     def critical(self, statistic: int, probability: float) -> float:
         """Return the critical value: the squared statistic that a segment exceeds with that probability."""
         return float(np.interp(-np.log(probability), -LOG_PROBABILITIES, self.quantiles[statistic]))
@@ -102,20 +106,20 @@ def null_for_rows(null: NullDistribution, rows: float, reference_rows: float) ->
     return NullQuantiles(both * (1 / rows + 1 / reference_rows))
 
 
-def min_attainable_p_value(rows: float, reference_rows: float) -> float:
-    """Return the smallest p-value that independent rows can attain: that of all live rows exceeding all others.
+def min_attainable_p_value(rows: float, reference_rows: float, differing: float = 1.0) -> float:
+    """Return the probability that a part of independent live rows differs from all rows of the reference by chance.
+
+    Of as many rows in any order, the reference has none of that part: Fisher's exact test. Where all live rows differ,
+    it is the smallest p-value that they can attain.
 
     Args:
         rows: the number of independent live rows.
         reference_rows: the number of independent reference rows.
+        differing: the share of the live rows that differ.
     """
-    return float(
-        np.exp(
-            -scipy.special.gammaln(rows + reference_rows + 1)
-            + scipy.special.gammaln(rows + 1)
-            + scipy.special.gammaln(reference_rows + 1)
-        )
-    )
+    alike = max(1 - differing, 0.0) * rows
+    log_ways = [scipy.special.gammaln(n + reference_rows + 1) - scipy.special.gammaln(n + 1) for n in (alike, rows)]
+    return float(np.exp(log_ways[0] - log_ways[1]))
 
 
 def fit_null(drawn: Floats, reached: Floats, blocks: float, max_rows: float = 1.0) -> NullDistribution:
