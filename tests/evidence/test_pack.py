@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from modelward import Client, PromotionPolicy, errors
+from modelward import Client, Inventory, InventoryScope, Lineage, PromotionPolicy, errors
 from modelward.evidence import zip_structure
 from modelward.evidence.verify import verify_pack
 from modelward_server.evidence.signing import EvidenceSigner
@@ -229,6 +229,18 @@ def test_a_version_has_files_that_are_named_as_those_of_a_pack(signed: Signed, t
     version = signed.client.register("own-names", folder)
     pack = signed.client.export_evidence(version, tmp_path / "pack.zip")
     assert verify_pack(pack, signed.public).defects == ()
+
+
+def test_a_model_card_has_the_scope_of_the_model_and_the_weaknesses_of_the_version(
+    signed: Signed, tmp_path: Path
+) -> None:
+    stated = Inventory(accountable_manager="Grace Hopper", scope=InventoryScope(instruments=("ES", "NQ")))
+    signed.client.create_model("carded", inventory=stated)
+    version = signed.client.register("carded", Path(__file__), lineage=Lineage(weaknesses=("slow",)))
+    with zipfile.ZipFile(signed.client.export_evidence(version, tmp_path / "pack.zip")) as opened:
+        card = opened.read("versions/carded/1/model-card.html").decode()
+    for fact in ("Grace Hopper", "ES, NQ", "Weaknesses of this version</h3>\n  <ul><li>slow</li></ul>"):
+        assert fact in card
 
 
 def test_bytes_before_and_behind_the_zip_are_found(signed: Signed, tmp_path: Path) -> None:
