@@ -8,6 +8,7 @@ from modelward.errors import FieldViolation, InvalidField
 WRAPPERS = re.compile(r"^(header|options|batch|batches)\.")
 """Messages within requests of which arguments are fields."""
 ARGUMENTS = {
+    "name_prefix": "prefix",
     "time_column": "time",
     "group_column": "group",
     "id_column": "id",
