@@ -225,6 +225,7 @@ async def test_shadow_test_compares_unit_by_unit_and_the_control_decides(
     assert found.high - found.low < 0.5
 
 
+@pytest.mark.system
 async def test_blocks_of_time_count_once(client: AsyncClient, name: str, tmp_path: Path) -> None:
     versions = await register_two(client, name, tmp_path)
     test = await client.create_ab_test(name, versions, primary_metric="pnl_bps", block=timedelta(minutes=1))
@@ -235,6 +236,7 @@ async def test_blocks_of_time_count_once(client: AsyncClient, name: str, tmp_pat
     assert sum(variant.units for variant in result.variants) == 3600
 
 
+@pytest.mark.system
 async def test_orders_of_a_day_share_its_shock(client: AsyncClient, name: str, tmp_path: Path) -> None:
     """Whole days that were dealt to an arm tell the arms apart where orders count as independent, but not by day."""
     versions = await register_two(client, name, tmp_path)

@@ -81,6 +81,7 @@ def test_a_list_of_nothing_is_an_empty_json_list(commands: Commands, in_producti
     assert commands.json("versions", in_production, "--stage", "staging") == []
 
 
+@pytest.mark.system
 def test_show_tells_a_version_or_a_model(commands: Commands, in_production: str, sdk: Client) -> None:
     version = sdk.get_version(f"{in_production}/2")
     shown = commands.said("show", version)

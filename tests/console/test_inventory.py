@@ -21,6 +21,8 @@ from tests.security.test_tokens import token_of
 from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 HOSTILE = "<script>alert(1)</script>"
 FORMULA = "@SUM(1)"
 

@@ -111,6 +111,7 @@ async def test_made_up_tokens_end_nobody_s_session(
     assert (await stranger.get("/models/spx-1")).status_code == 200
 
 
+@pytest.mark.system
 async def test_a_proxy_s_requests_at_once_share_a_session(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
     proxied = {"authorization": f"Bearer {token_of(guarded, 'vera', Role.VIEWER, 'spx-')}"}
     answers = await asyncio.gather(*(stranger.get("/models/spx-1", headers=proxied) for _ in range(8)))

@@ -206,6 +206,7 @@ def test_a_byte_of_the_zip_itself_that_is_changed_is_found(signed: Signed, tmp_p
     assert not verify_pack(changed, signed.public).intact
 
 
+@pytest.mark.system
 def test_a_pack_with_large_numbers_verifies_and_its_end_is_checked(
     signed: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

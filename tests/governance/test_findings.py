@@ -147,6 +147,7 @@ def test_an_open_finding_stops_a_promotion_until_it_is_closed(desk: Desk, versio
     assert "findings" in {gate.gate for gate in moved.gates if gate.passed}
 
 
+@pytest.mark.system
 def test_who_may_close_a_finding_takes_its_day_away(desk: Desk) -> None:
     name = desk.model()
     finding = opened(desk, name, due=date(2020, 1, 1))

@@ -223,6 +223,7 @@ async def test_policy_with_a_stale_etag_aborts(client: AsyncClient, name: str) -
         await client.set_promotion_policy(first)
 
 
+@pytest.mark.system
 async def test_audit_log_of_untouched_records_is_intact(client: AsyncClient, name: str, artifact: Path) -> None:
     await _promoted(client, name, artifact)
     verdict = await client.verify_audit_log()

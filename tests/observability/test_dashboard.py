@@ -17,6 +17,8 @@ from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 DOCS = Path(__file__).parents[2] / "docs"
 ADDED_BY_PROMETHEUS = {"job", "instance", "le"}
 VARIABLES = {"$__rate_interval": "5m", "$job": ".*", "$model": ".*"}

@@ -237,6 +237,7 @@ def test_a_year_of_half_days_with_a_job_for_each_session() -> None:
     assert {f"{at:%m-%d}" for at in fired if at.hour == 13} == {"07-03", "11-29", "12-24"}
 
 
+@pytest.mark.system
 def test_past_its_horizon_a_calendar_is_a_problem_and_the_other_triggers_fire() -> None:
     now = datetime(2100, 1, 1, tzinfo=UTC)
     model = schedule(AtSession("XNYS", after_close=15 * MINUTE), Every(DAY))
@@ -248,6 +249,7 @@ def test_past_its_horizon_a_calendar_is_a_problem_and_the_other_triggers_fire() 
     assert problem.since < now
 
 
+@pytest.mark.system
 @settings(max_examples=examples(25))
 @given(st.text(min_size=1, max_size=20), st.timedeltas(timedelta(0), DAY))
 def test_jitter_is_the_same_on_every_server_below_its_bound_and_loses_no_firing(name: str, jitter: timedelta) -> None:

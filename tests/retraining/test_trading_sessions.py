@@ -55,6 +55,7 @@ def test_three_years_of_minutes_after_the_close_honour_holidays_half_days_and_cl
     assert fired(AtSession("XNYS", after_close=timedelta(minutes=30))) == expected
 
 
+@pytest.mark.system
 def test_the_first_session_of_the_month_passes_over_holidays_and_weekends() -> None:
     months = {(day.year, day.month): day for day in reversed(nyse_days())}
     expected = [at(day, 10, 30, NEW_YORK) for day in sorted(months.values())]

@@ -10,6 +10,8 @@ from modelward_server.oip import open_inference_pb2 as pb
 from tests.support.inference import Request, Tensor, contents_of, refusal, request_of
 from tests.support.inference_models import ROWS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 
 @pytest.mark.parametrize("text", ["yesterday", "", "0001-01-01T00:00+14:00", "9998-01-01"])
 def test_a_time_that_is_none_or_not_past_is_refused(inference: Any, number: ModelVersion, text: str) -> None:

@@ -138,6 +138,7 @@ async def test_classes_of_rows_that_fail_are_none(scorer: AsyncClient) -> None:
     assert found.predictions[[0, 1, 3]].tolist() == CLASS.predict(rows.iloc[[0, 1, 3]]).tolist()
 
 
+@pytest.mark.system
 async def test_rows_that_a_model_does_not_take_are_told_one_by_one(scorer: AsyncClient) -> None:
     rows = frame_for("catboost", rows=50)
     few: dict[str, Any] = {"iterations": 5, "thread_count": 1, "verbose": False, "allow_writing_files": False}
@@ -232,6 +233,7 @@ async def test_a_halt_stops_a_stream_that_is_open(scorer: AsyncClient, scoring_s
         await scorer.resume(version.model)
 
 
+@pytest.mark.system
 async def test_a_stream_that_fails_while_tables_are_sent_says_why(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER)
     large = pd.DataFrame(RNG.normal(size=(20_000, 3)), columns=["a", "b", "c"])
@@ -261,6 +263,7 @@ async def test_a_server_without_scoring_says_how_it_is_started(client: AsyncClie
         await client.score("spx", ROWS)
 
 
+@pytest.mark.system
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(12)), cut=st.integers(1, 11))
 def test_rows_are_answered_alone_as_together(order: list[int], cut: int, ready: tuple[Client, str]) -> None:

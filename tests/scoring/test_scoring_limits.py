@@ -25,6 +25,8 @@ from tests.support.inference_models import ROWS
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 FEATURES = list(ROWS.columns)
 MANY = 200_000
 

@@ -215,6 +215,7 @@ async def refused(asked: IdentityProvider, token: str, words: str) -> None:
 HEADERS = st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64"]), st.none() | st.text() | st.integers())
 
 
+@pytest.mark.system
 @settings(max_examples=examples(25))
 @given(header=HEADERS.map(json.dumps) | st.just("[" * 9000) | st.text(), rest=st.text(max_size=20))
 def test_no_text_breaks_it(keys_file: Path, header: str, rest: str) -> None:

@@ -133,6 +133,7 @@ def test_a_ratio_of_one_trial_is_not_cut() -> None:
         assert cut.ratio == pytest.approx(-0.1, abs=1e-12)
 
 
+@pytest.mark.system
 def test_a_configuration_in_another_unit_changes_nothing_for_the_others() -> None:
     returns = np.random.default_rng(3).normal(0, 0.01, (252, 20))
     columns = {f"c{number}": values for number, values in enumerate(returns.T)}
