@@ -2445,7 +2445,7 @@ class ListProductionVersionsRequest(_message.Message):
     """The `next_page_token` of the previous page. Empty: the first page."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The time. Absent: now."""
+        """The time, not after now. Absent: now."""
 
     def __init__(
         self,

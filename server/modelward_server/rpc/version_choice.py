@@ -74,7 +74,8 @@ class VersionChoice:
             return choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle), FOREVER
 
         key = model, *((type(one), one) for one in selectors), as_of
-        chosen = await self._chosen.read(key, query, urgent=True)
+        # Anybody may name any number of past times, and each choice has rows of a reference.
+        chosen = await self._chosen.read(key, query, urgent=True, is_kept=lambda _: as_of is None)
         if as_of is None and self.pool and (production := chosen.in_production):
             self.pool.pin(model, production)
         return chosen
