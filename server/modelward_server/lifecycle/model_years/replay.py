@@ -92,7 +92,7 @@ class Replay:
         if row.kind == Kind.POLICY:
             self.policy = payload_of(row, PromotionPolicy)
         before, self._policies[row.kind] = self._policies.get(row.kind), payload
-        how = f"changed: {_changed(before, payload)}" if before else "set for the first time"
+        how = _how_changed(before, payload) if before else "set for the first time"
         return _event(row, kind, f"the {kind.replace('_', ' ')} was {how}")
 
     def _halt(self, row: AuditRow) -> YearEvent:
@@ -161,10 +161,14 @@ def _event(row: AuditRow, kind: EventKind, what: str, reason: str = "", exceptio
     return YearEvent(row.sequence, row.happened_at, kind, row.version, row.actor, what, reason, exception)
 
 
+def _how_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return f"changed: {fields}" if (fields := _changed(before, after)) else "set again as it was"
+
+
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """Return the names of the fields that differ."""
     names = (name for name in after if name != "etag" and before.get(name) != after[name])
-    return ", ".join(name.replace("_", " ") for name in names) or "nothing"
+    return ", ".join(name.replace("_", " ") for name in names)
 
 
 def _step(approval: Approval) -> str:
