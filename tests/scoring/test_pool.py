@@ -132,7 +132,7 @@ async def test_a_model_is_loaded_although_whoever_wanted_it_has_gone(
 async def test_calls_that_come_while_a_model_loads_wait_for_that_process(
     scorer: AsyncClient, scoring_server: RunningServer, folder: Path
 ) -> None:
-    name = await obedient(scorer, folder, load_seconds=1.5)
+    name = await obedient(scorer, folder, load_seconds=5)
     pool = scoring_server.app.scoring
     assert pool is not None
     before = pool.processes
