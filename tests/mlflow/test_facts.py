@@ -12,6 +12,7 @@ from mlflow.types import Schema
 from sklearn.linear_model import LinearRegression
 
 from modelward import Client, ModelVersion
+from modelward.shared.figures import score
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
@@ -88,7 +89,7 @@ def test_the_newest_drift_report_and_comparison_are_there(server: RunningServer,
         tags = shown.get_model_version(name, version.mlflow_version).tags
         scores = shown.get_metric_history(version.run_id, "modelward.drift_score")
     assert run.data.metrics["modelward.drift_score"] == report.score
-    assert run.data.tags["modelward.drift"].startswith(f"drift detected, score {report.score:.3g}")
+    assert run.data.tags["modelward.drift"].startswith(f"drift detected, score {score(report.score)}")
     assert tags["modelward.comparison"].startswith(found.conclusion.summary)
     assert found.comparison_id in tags["modelward.comparison"]
     assert tags["modelward.drift"].startswith("no drift detected")

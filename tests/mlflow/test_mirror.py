@@ -249,7 +249,7 @@ def test_details_are_shown_once(uri: str, mirror: MlflowMirror, model: Model, fi
         (2, 0.6),
     ]
     assert len(client.get_metric_history(shown.run_id, "modelward.drift_score")) == 1
-    assert run.data.tags["modelward.drift"] == "drift detected, score 0.31 (report report-1, 2026-03-02 14:31 UTC)"
+    assert run.data.tags["modelward.drift"] == "drift detected, score 0.310 (report report-1, 2026-03-02 14:31 UTC)"
 
 
 def test_new_version_takes_one_call_for_each_kind_of_fact(
