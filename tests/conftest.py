@@ -74,10 +74,11 @@ def _is_tried(item: pytest.Item) -> bool:
     folder, database = item.path.parent.name, given.get("database_url", "sqlite")
     if folder in STORE_LITTLE and item.path.name not in STORE_MUCH and database == "postgresql":
         return False
-    if given.get("client") not in {"sync", "async"} or ("database_url" not in given and folder in ABOUT_CLIENTS):
+    client = given.get("client", given.get("scorer"))
+    if client not in {"sync", "async"} or ("database_url" not in given and folder in ABOUT_CLIENTS):
         return True
     one = crc32(item.nodeid.partition("[")[0].encode()) % 2 == 0
-    return ((database == "sqlite") == (given["client"] == "sync")) is one
+    return ((database == "sqlite") == (client == "sync")) is one
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

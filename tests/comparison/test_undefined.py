@@ -88,6 +88,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("case", ANSWERS)
 async def test_whatever_is_kept_can_be_drawn(client: AsyncClient, versions: list[str], case: str) -> None:
     one, other, truth = ANSWERS[case]

@@ -85,6 +85,7 @@ def test_a_promotion_of_a_newer_version_resets_the_clock_to_its_training(ledger:
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 def test_a_year_of_weekly_trainings_fires_once_a_week_over_both_clock_changes(ledger: Ledger, blobs: BlobStore) -> None:
     """Every day a worker asks for the job, and completes it in the hour after."""
     with ledger.writing() as session:

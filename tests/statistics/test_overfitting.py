@@ -109,6 +109,7 @@ def test_the_best_of_many_trials_is_expected_as_published() -> None:
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 def test_the_adjusted_p_values_are_those_of_statsmodels() -> None:
     p_values = np.random.default_rng(6).uniform(size=20) ** 4
     assert holm(p_values.tolist()) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
