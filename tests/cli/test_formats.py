@@ -42,7 +42,8 @@ def test_a_change_as_csv_is_one_row(commands: Commands, in_production: str) -> N
     assert (row["name"], in_production in row["halt"] or "outage" in row["halt"]) == (in_production, True)
 
 
-def test_status_as_csv_lists_the_models_in_production(commands: Commands, in_production: str) -> None:
+def test_status_as_csv_lists_the_models_in_production(commands: Commands, in_production: str, sdk: Client) -> None:
+    sdk.halt(in_production, reason="the worst is first, and 50 are listed")
     assert f"{in_production}/2" in {row["version"] for row in rows_of(commands.said("status", "--format", "csv"))}
 
 
