@@ -105,3 +105,9 @@ def test_many_rows_are_read_and_answered_beside_the_event_loop(
     assert len(answer.scores[0].numbers) == MANY
     kept = threads["decoded"][-1], threads["encoded"][0], threads["answered"][0]
     assert [one.partition("_")[0] for one in kept] == ["modelward-compute", "modelward-other", "modelward-compute"]
+
+
+def test_long_texts_count_with_their_characters() -> None:
+    texts = np.array([f"{row}{'x' * 100_000}" for row in range(5)], dtype=object)
+    assert Rows.of_columns({"news": texts}).is_large
+    assert not Rows.of_columns({"news": np.array(["short"] * 5, dtype=object)}).is_large

@@ -30,7 +30,9 @@ class Rows:
     @classmethod
     def of_columns(cls, columns: Columns) -> Self:
         """Take a table of one row or more."""
-        is_large = sum(values.nbytes for values in columns.values()) > SMALL_BYTES
+        from modelward_server.storage.table_memory import bytes_of  # The model's process imports this module too.
+
+        is_large = bytes_of(columns) > SMALL_BYTES
         return cls(len(next(iter(columns.values()))), lambda: columns, partial(_encoded, columns), is_large)
 
     @classmethod
