@@ -117,6 +117,7 @@ async def test_equal_versions_and_too_few_outcomes_are_inconclusive(client: Asyn
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_lower_is_better_and_margin_are_heeded(client: AsyncClient, name: str, tmp_path: Path) -> None:
     versions = await register_two(client, name, tmp_path)
     loss = AbMetric("loss", lower_is_better=True, margin=0.5)

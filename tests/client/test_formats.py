@@ -100,6 +100,7 @@ def test_a_format_that_cannot_be_imported_is_left_out_with_a_warning(
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 def test_a_format_of_another_package_is_used_like_our_own(toy: Path, tmp_path: Path) -> None:
     import toy_package  # type: ignore[import-not-found]
 

@@ -60,6 +60,7 @@ def clients(folder: Path) -> Iterator[tuple[Client, Client]]:
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 def test_a_cluster_finds_what_one_machine_finds(clients: tuple[Client, Client], folder: Path) -> None:
     uri = (folder / "test").as_uri()
     versions = ["spx/1", "spx/2", "spx/3"]  # The third crashes its process.

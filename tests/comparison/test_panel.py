@@ -66,6 +66,7 @@ def test_rows_by_symbol_and_by_date_give_the_same_answer(client: Client, version
     assert any("1,200 rows of 60 times" in note for note in by_date.notes)
 
 
+@pytest.mark.weekly
 def test_equal_models_seldom_differ_by_day_and_often_by_row(client: Client, versions: list[AnyVersion]) -> None:
     sure = {False: 0, True: 0}
     for seed in range(10):

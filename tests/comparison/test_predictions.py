@@ -189,6 +189,7 @@ async def test_a_comparison_is_drawn_as_page_and_picture(client: AsyncClient, ve
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 async def test_a_table_above_one_message_is_uploaded_beforehand(client: AsyncClient, versions: list[str]) -> None:
     random = np.random.default_rng(0)
     truth = random.normal(size=300_000)

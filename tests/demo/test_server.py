@@ -27,6 +27,7 @@ def test_the_server_serves_for_the_time_of_the_block_only(tmp_path: Path) -> Non
     assert not _answers(server.console.removeprefix("http://"))
 
 
+@pytest.mark.weekly
 def test_the_server_does_not_touch_the_database_of_a_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELWARD_DATABASE_URL", f"sqlite:///{tmp_path / 'real.db'}")
     with running_server(tmp_path / "demo") as server, Client(server.target) as client:

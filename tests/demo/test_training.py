@@ -37,6 +37,7 @@ def test_the_model_that_is_kept_has_learnt_from_every_day(days: Sample) -> None:
 
 @pytest.mark.system
 @pytest.mark.parametrize("make", [random_forest, gradient_boosting])
+@pytest.mark.weekly
 def test_training_twice_gives_the_same_model(make: type, days: Sample) -> None:
     first, second = (train(make(), days.until(FOLD_DAYS * (FOLDS + 1))) for _ in range(2))
     assert first.metrics == second.metrics

@@ -105,6 +105,7 @@ def test_folder_is_judged_by_all_of_its_files(client: Client, folder: Path) -> N
     assert report.feature("venue").missing_share == 2 / 11, "one row of ten, and the file that lacks the column"
 
 
+@pytest.mark.weekly
 def test_cluster_that_is_away_is_an_unavailable_store(folder: Path) -> None:
     served = _served(folder, "alone", "tcp://127.0.0.1:1")
     with Client(served.target, timeout=PATIENCE_SECONDS) as client:

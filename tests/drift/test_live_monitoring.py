@@ -71,6 +71,7 @@ async def _observe(client: AsyncClient, version: str, **kwargs: Any) -> Observin
     return Observing(await client.observe(version, **{"sender": "engine-1", "rows": 100, **kwargs}))
 
 
+@pytest.mark.weekly("postgresql")
 async def test_windows_close_by_rows_also_within_a_batch(client: AsyncClient, version: str) -> None:
     observer = await _observe(client, version)
     first = await observer.add(calm(60))
@@ -114,6 +115,7 @@ async def test_windows_close_by_time(client: AsyncClient, version: str) -> None:
     assert [report.rows for report in again.reports] == [20]
 
 
+@pytest.mark.weekly("postgresql")
 async def test_alarm_waits_for_two_windows_of_three_and_ends_after_three_without(
     client: AsyncClient, version: str
 ) -> None:

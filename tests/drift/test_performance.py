@@ -36,6 +36,7 @@ async def version(client: AsyncClient, name: str, tmp_path: Path) -> str:
     return str(await client.register(name, tmp_path / "model.bin"))
 
 
+@pytest.mark.weekly
 async def test_metrics_of_two_classes_are_those_of_sklearn(client: AsyncClient, version: str) -> None:
     random = np.random.default_rng(7)
     positive = random.uniform(size=500)
@@ -191,6 +192,7 @@ async def test_ids_without_characters_or_with_a_nul_are_refused(client: AsyncCli
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_ten_thousand_mistakes_are_told_as_a_few(client: AsyncClient, version: str) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.record_outcomes(version, ids_of(10_000), predictions=[2e60] * 10_000)
@@ -237,6 +239,7 @@ async def test_periods_are_cut_at_the_epoch_newest_first_and_empty_ones_left_out
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_list_goes_on_over_many_pages_and_a_strange_token_is_refused(
     client: AsyncClient, version: str, server: RunningServer
 ) -> None:
@@ -270,6 +273,7 @@ async def test_only_rows_as_old_as_the_horizon_count(client: AsyncClient, versio
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_estimate_without_labels_is_near_what_the_labels_say_later(client: AsyncClient, version: str) -> None:
     """The model says too much, p where it is right in p squared; calibration must see through that."""
     random = np.random.default_rng(7)
@@ -316,6 +320,7 @@ CALM = [0.60, 0.62, 0.58, 0.61, 0.59, 0.60, 0.63, 0.57]
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_decline_is_an_alarm_once_in_the_audit_log_and_the_list(
     client: AsyncClient, version: str, server: RunningServer
 ) -> None:
@@ -341,12 +346,14 @@ async def _alarms(client: AsyncClient, version: str) -> tuple[PerformanceAlarm, 
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_calm_days_and_better_days_raise_no_alarm(client: AsyncClient, version: str) -> None:
     await _days(client, version, [*CALM, 0.58, 0.9])
     assert [one.declined for one in await collect(client.list_performance(version))] == [False] * 10
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_a_day_is_judged_when_its_labels_are_there(client: AsyncClient, version: str) -> None:
     await _days(client, version, CALM)
     names = ids_of(200, 8)
@@ -388,6 +395,7 @@ async def test_nothing_is_judged_before_it_is_as_old_as_the_horizon(client: Asyn
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_numbers_decline_too_and_a_model_becomes_due(client: AsyncClient, version: str) -> None:
     random = np.random.default_rng(7)
     model = version.partition("/")[0]

@@ -38,6 +38,7 @@ def declined(periods: list[PeriodLoss], classes: bool) -> bool:
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("count", [3, 4, 8, 20, 60])
+@pytest.mark.weekly
 def test_error_rates_that_wander_by_themselves_are_rarely_a_decline(count: int, correlation: float) -> None:
     random = np.random.default_rng([count, int(correlation * 10)])
     rates = np.clip(0.45 + 0.05 * dependent(random, count + 1, correlation), 0, 1)

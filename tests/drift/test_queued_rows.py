@@ -79,6 +79,7 @@ async def refused(call: Callable[[], Awaitable[object]]) -> list[str]:
     return []
 
 
+@pytest.mark.weekly
 async def test_reports_are_those_of_adds_that_wait(client: AsyncClient, version: str) -> None:
     waiting, queued = await observe(client, version, "one", 0), await observe(client, version, "two", 8)
     expected = [await waiting.add(batch) for batch in batches(40)]
@@ -146,6 +147,7 @@ async def test_a_reference_that_is_not_there_ends_the_sending_and_leaves_nothing
     assert len(queued._observer._queue._waiting) == 1
 
 
+@pytest.mark.weekly
 def test_nothing_is_lost_or_doubled_when_the_server_dies(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     server = ForkedServer(tmp_path / "data", tmp_path / "first.log")

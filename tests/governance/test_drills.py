@@ -54,6 +54,7 @@ def ended(client: Client, drill: Drill) -> Drill:
 
 
 @pytest.mark.system  # Waits for followers.
+@pytest.mark.weekly("postgresql")
 def test_engines_prove_that_they_would_stop_and_serve_on(sdk: Client, name: str, tmp_path: Path) -> None:
     produced(sdk, name)
     with (

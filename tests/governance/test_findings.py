@@ -275,6 +275,7 @@ def independent(finding: Finding) -> set[str]:
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 def test_no_order_of_calls_promotes_past_a_blocking_finding(desk: Desk) -> None:
     class OnDesk(Findings):
         pass

@@ -284,6 +284,7 @@ def _totals(session: Session, prefix: str, now: datetime, models: dict[str, Mode
 @pytest.mark.system  # It fills a registry of many models.
 @pytest.mark.parametrize("later", LATER, ids=str)
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.weekly("postgresql")
 def test_reasons_of_all_due_models_are_those_of_each(filled: Filled, seed: int, later: timedelta) -> None:
     prefix, now = filled.prefixes[seed], filled.at + later
     with filled.ledger.reading() as session:

@@ -176,6 +176,7 @@ BY_HAND = {
 }
 
 
+@pytest.mark.weekly("postgresql")
 def test_what_was_changed_by_hand_is_named(registry: Registry) -> None:
     """One after the other in one registry: a start of a server for each would take longer than all of them."""
     _check_untouched(registry)
@@ -205,6 +206,7 @@ def _check_files(registry: Registry) -> None:
     assert (sha256 in defect.recorded, "0" * 64 in defect.found) == (True, True)
 
 
+@pytest.mark.weekly("postgresql")
 def test_tail_that_was_cut_off_is_missed_by_whoever_kept_its_hash(registry: Registry) -> None:
     _check_state_newer_than_the_log(registry)
     kept = registry.client.verify_audit_log()

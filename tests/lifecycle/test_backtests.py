@@ -46,6 +46,7 @@ async def passed(client: AsyncClient, version: ModelVersion, **conditions: Any) 
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_the_returns_of_all_trials_tell_how_much_is_luck(client: AsyncClient, name: str) -> None:
     returns = returns_of(20)
     version = await registered(client, name, returns)
@@ -83,6 +84,7 @@ async def test_only_the_record_of_the_registration_has_the_logits(client: AsyncC
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_gates_on_luck_and_on_the_track_record_say_what_they_found(client: AsyncClient, name: str) -> None:
     lucky = await registered(client, name, returns_of(50))
     said = await refused(client, lucky, max_pbo=0.2, min_deflated_sharpe=0.95, min_track_record=0.95)
@@ -108,6 +110,7 @@ async def test_a_version_without_returns_does_not_pass_gates_on_them(client: Asy
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_a_comparison_counts_the_trials_of_all_versions(client: AsyncClient, name: str) -> None:
     first, second = await registered(client, name, 500), await registered(client, name, None)
     random = np.random.default_rng(0)
@@ -130,6 +133,7 @@ async def test_a_comparison_counts_the_trials_of_all_versions(client: AsyncClien
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_a_panels_track_record_counts_its_times(client: AsyncClient, name: str) -> None:
     first, second = await registered(client, name, None), await registered(client, name, None)
     random, days = np.random.default_rng(0), np.repeat(np.arange(300), 2)
@@ -143,6 +147,7 @@ async def test_a_panels_track_record_counts_its_times(client: AsyncClient, name:
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_the_chosen_configuration_need_not_be_the_best(client: AsyncClient, name: str) -> None:
     returns = returns_of(3).assign(day=pd.date_range("2024-01-01", periods=504))
     version = await registered(client, name, BacktestTrials(returns, chosen="c1", periods_per_year=52))

@@ -38,6 +38,7 @@ async def _promoted(client: AsyncClient, name: str, artifact: Path, **facts: Any
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_rollbacks_go_back_one_promotion_at_a_time(client: AsyncClient, name: str, artifact: Path) -> None:
     for _ in range(3):
         await _promoted(client, name, artifact)
@@ -173,6 +174,7 @@ async def test_passed_gates_are_kept_with_the_transition(
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_gates_look_at_drift_reports_and_comparisons(client: AsyncClient, name: str, tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     x = {"ret": random.normal(size=400), "vol": random.normal(size=400)}

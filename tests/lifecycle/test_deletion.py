@@ -25,6 +25,7 @@ async def archived(client: AsyncClient, name: str, tmp_path: Path, content: byte
         (tmp_path / "model.bin").write_bytes(os.urandom(100))
 
 
+@pytest.mark.weekly("postgresql")
 async def test_files_of_an_archived_version_are_deleted_and_its_record_stays(
     client: AsyncClient, server: RunningServer, name: str, tmp_path: Path
 ) -> None:

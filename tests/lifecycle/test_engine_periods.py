@@ -22,6 +22,7 @@ async def periods(client: AsyncClient, name: str, **conditions: object) -> list[
     return [period async for period in client.list_engine_periods(name, **conditions)]  # type: ignore[arg-type]
 
 
+@pytest.mark.weekly("postgresql")
 async def test_a_repeated_report_begins_no_period(client: AsyncClient, name: str, versions: list[str]) -> None:
     for _ in range(3):
         await client.report_active(versions[0], engine="ny4-01")

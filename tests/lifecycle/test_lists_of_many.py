@@ -32,6 +32,7 @@ async def models(client: AsyncClient, name: str, tmp_path: Path) -> Sequence[str
     return names
 
 
+@pytest.mark.weekly("postgresql")
 async def test_rollouts_of_many_models_are_those_of_each(client: AsyncClient, name: str, models: Sequence[str]) -> None:
     expected = [ModelRollout(model, model == models[1], await client.get_rollout(model)) for model in models]
     assert await collect(client.list_rollouts(name_prefix=name)) == expected
@@ -66,6 +67,7 @@ def _in_production(moves: Sequence[Transition], at: object) -> dict[str, Transit
     return stages
 
 
+@pytest.mark.weekly("postgresql")
 async def test_models_that_did_not_exist_then_are_left_out(
     client: AsyncClient, name: str, models: Sequence[str]
 ) -> None:
@@ -75,6 +77,7 @@ async def test_models_that_did_not_exist_then_are_left_out(
 
 
 @pytest.mark.parametrize("listed", ["list_rollouts", "list_production_versions"])
+@pytest.mark.weekly("postgresql")
 async def test_one_page_of_a_list_has_the_token_of_the_next(
     client: AsyncClient, name: str, models: Sequence[str], listed: str
 ) -> None:

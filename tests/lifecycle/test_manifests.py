@@ -48,6 +48,7 @@ def _error(server: RunningServer, request: pb.RegisterModelVersionRequest) -> Ex
 
 @pytest.mark.system
 @pytest.mark.parametrize("names", WRONG.values(), ids=WRONG)
+@pytest.mark.weekly("postgresql")
 def test_manifest_is_refused(server: RunningServer, name: str, names: list[str], tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(CONTENT)
     digest = hashlib.sha256(CONTENT).hexdigest()

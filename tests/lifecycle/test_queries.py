@@ -95,6 +95,7 @@ filters = st.fixed_dictionaries(
 @pytest.mark.system
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filters, st.integers(1, 7))
+@pytest.mark.weekly("postgresql")
 def test_pages_of_versions_are_those_of_the_whole_list_with_the_conditions_looked_at_one_by_one(
     server: RunningServer, population: Population, prefix: str, wanted: dict[str, Any], page_size: int
 ) -> None:

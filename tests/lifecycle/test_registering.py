@@ -110,6 +110,7 @@ async def test_audit_log_has_the_registration_and_its_reference_in_one_transacti
 @pytest.mark.parametrize(
     ("rows", "places"), [(300, 8 if FULL else 3), (300_000, 3 if FULL else 1)], ids=["small", "large"]
 )
+@pytest.mark.weekly("postgresql")
 def test_connection_that_breaks_at_any_place_leaves_one_version_with_its_reference(
     server: RunningServer, name: str, model: Path, rows: int, places: int
 ) -> None:

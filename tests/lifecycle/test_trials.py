@@ -120,6 +120,7 @@ async def test_an_unfitted_estimator_does_not_go_into_production(client: AsyncCl
     assert (await tried(client, version)).result is TrialResult.UNUSABLE
 
 
+@pytest.mark.weekly("postgresql")
 async def test_a_model_of_several_outputs_does_not_go_into_production(client: AsyncClient, name: str) -> None:
     for model in (LinearRegression(), RandomForestRegressor(3), MultiOutputClassifier(LogisticRegression())):
         version = await client.register(name, model.fit(FRAME, FRAME > 0), reference=FRAME)

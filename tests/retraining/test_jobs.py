@@ -44,6 +44,7 @@ async def _due(client: AsyncClient, name: str) -> DueModel | None:
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_a_logged_metric_below_its_bound_makes_the_model_due_with_evidence(
     client: AsyncClient, name: str, artifact: Path
 ) -> None:

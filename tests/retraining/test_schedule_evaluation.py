@@ -92,6 +92,7 @@ def wall(day: date, at: time, zone: ZoneInfo) -> datetime:
 @pytest.mark.system
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Tokyo"])
 @pytest.mark.parametrize("at", [time(1, 30), time(2, 15), time(0, 0), time(12, 0)], ids=str)
+@pytest.mark.weekly
 def test_four_years_fire_once_each_local_day_over_every_clock_change(zone: str, at: time) -> None:
     model = Model(schedule(Cron(f"{at.minute} {at.hour} * * *", zone)))
     end = T0 + 4 * 366 * DAY
@@ -252,6 +253,7 @@ def test_past_its_horizon_a_calendar_is_a_problem_and_the_other_triggers_fire() 
 @pytest.mark.system
 @settings(max_examples=examples(25))
 @given(st.text(min_size=1, max_size=20), st.timedeltas(timedelta(0), DAY))
+@pytest.mark.weekly
 def test_jitter_is_the_same_on_every_server_below_its_bound_and_loses_no_firing(name: str, jitter: timedelta) -> None:
     policy = replace(EVERYTHING, jitter=jitter)
     seldom, often = (Model(schedule(Cron("0 */6 * * *"), policy=policy, name=name)) for _ in range(2))

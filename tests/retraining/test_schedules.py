@@ -115,6 +115,7 @@ async def test_a_deleted_schedule_is_gone(client: AsyncClient, name: str) -> Non
 
 @pytest.mark.system
 @pytest.mark.parametrize("jitter", [timedelta(0), timedelta(days=1)])
+@pytest.mark.weekly("postgresql")
 async def test_previews_at_the_ends_of_time_show_what_there_is(
     client: AsyncClient, name: str, jitter: timedelta
 ) -> None:

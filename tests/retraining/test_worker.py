@@ -67,6 +67,7 @@ def _until(sdk: Client, job: Job, holds: Callable[[Job], bool]) -> Job:
     return seen
 
 
+@pytest.mark.weekly
 def test_a_function_trains_and_its_log_is_with_the_run(
     sdk: Client, name: str, start: Start, server: RunningServer, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(sdk: Client, n
     assert _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED).attempt == 2
 
 
+@pytest.mark.weekly
 def test_another_worker_takes_over_from_one_that_was_killed(sdk: Client, name: str, start: Start) -> None:
     job = _asked(sdk, name)
     killed = start("--lease", "2s", "tests.support.training_functions:train_slowly")
@@ -193,6 +195,7 @@ def test_a_dask_cluster_does_the_work(sdk: Client, name: str, start: Start) -> N
         assert _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED).successor == 1
 
 
+@pytest.mark.weekly
 def test_an_error_on_a_dask_cluster_is_the_reason(sdk: Client, name: str, start: Start) -> None:
     cluster: Any = LocalCluster
     with cluster(

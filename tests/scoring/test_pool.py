@@ -247,6 +247,7 @@ async def test_there_is_room_for_so_many_models(tmp_path: Path) -> None:
     await asyncio.to_thread(running.stop)
 
 
+@pytest.mark.weekly("sqlite")
 async def test_what_enters_staging_is_loaded_by_every_server_that_scores_its_model(
     tmp_path: Path, database_url: str
 ) -> None:

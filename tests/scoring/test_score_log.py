@@ -96,6 +96,7 @@ def sha256(*tables: bytes) -> str:
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_a_call_is_logged_with_what_decided_on_what(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     before, request_id = datetime.now(UTC), str(uuid4())
@@ -116,6 +117,7 @@ async def test_a_call_is_logged_with_what_decided_on_what(scorer: AsyncClient) -
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_the_digest_of_a_classifier_has_its_classes_and_probabilities(scorer: AsyncClient) -> None:
     name = await in_production(scorer, WORD)
     found = await scorer.score(name, ROWS)
@@ -204,6 +206,7 @@ def test_columns_of_every_kind_have_one_digest_in_both_forms(unit: str) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_records_are_found_by_time_version_request_and_client(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     first = await scorer.score(name, ROWS)
@@ -280,6 +283,7 @@ async def test_a_large_table_is_logged_as_a_small_one(scorer: AsyncClient) -> No
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 async def test_the_past_is_answered_beside_what_was_answered_then(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER)
     assert (await scorer.score(name, ROWS, as_of=datetime.now(UTC))).logged is None

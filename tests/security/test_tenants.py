@@ -122,6 +122,7 @@ def token_of(running: RunningServer, name: str, *models: str, role: Role = Role.
 
 
 @pytest.mark.parametrize("service", STRANGERS)
+@pytest.mark.weekly("postgresql")
 def test_a_service_that_no_permission_is_known_of_is_for_nobody(guarded: RunningServer, service: str) -> None:
     metadata = (("authorization", f"Bearer {token_of(guarded, 'founder')}"),)
     with grpc.insecure_channel(guarded.target) as channel:

@@ -132,6 +132,7 @@ def test_nobody_is_told_who_it_is_without_a_credential(guarded: RunningServer) -
 
 @pytest.mark.system
 @pytest.mark.parametrize("selection", [{"prefix": "de"}, {"tags": {"desk": "eq"}}, {"all_models": True}])
+@pytest.mark.weekly("postgresql")
 def test_halt_of_many_reaches_the_callers_models_only(guarded: RunningServer, selection: dict[str, Any]) -> None:
     with Client(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
         for model in ("desk1-trend", "desk2-trend"):

@@ -96,6 +96,7 @@ def test_rows_repeated_within_their_times_change_no_interval(metrics: tuple[Metr
 
 
 @pytest.mark.system
+@pytest.mark.weekly
 def test_equal_models_differ_on_few_panels() -> None:
     """Rows of a day share a shock and labels overlap: a test of rows finds differences that are none."""
     found = [_p_values(np.random.default_rng(seed)) <= 0.05 for seed in range(300)]

@@ -51,6 +51,7 @@ ledger.close()
 
 
 @pytest.mark.system  # Starts processes.
+@pytest.mark.weekly("sqlite")
 def test_servers_that_start_at_once_migrate_one_after_the_other(url: str) -> None:
     command = [sys.executable, "-c", MIGRATE, url]
     servers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]

@@ -116,6 +116,7 @@ def test_old_request_id_that_left_no_trace_is_refused(running: RunningServer, ra
         create(raw, old, "spx")
 
 
+@pytest.mark.weekly("postgresql")
 def test_answers_are_swept_in_small_steps(running: RunningServer) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=9)
     with running.app.ledger.writing() as session:
@@ -131,6 +132,7 @@ def test_answers_are_swept_in_small_steps(running: RunningServer) -> None:
     assert seen == [BATCH, 2 * BATCH, 2 * BATCH + 1]
 
 
+@pytest.mark.weekly("postgresql")
 def test_drift_reports_go_but_for_the_newest_of_each_version(
     running: RunningServer, client: Client, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_drift_reports_go_but_for_the_newest_of_each_version(
     assert [report.report_id for report in client.list_drift_reports("vix")] == [reports[-1].report_id]
 
 
+@pytest.mark.weekly("postgresql")
 def test_logs_of_ended_jobs_go(running: RunningServer, client: Client, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"a model")
     client.register("spx", tmp_path / "model.bin")
@@ -190,6 +193,7 @@ def test_question_whether_a_file_is_there_keeps_it(running: RunningServer, raw: 
     assert sweep(running, 0)["blobs"] == 0
 
 
+@pytest.mark.weekly("postgresql")
 def test_periods_of_engines_go_when_they_are_old_and_those_that_run_stay(
     running: RunningServer, client: Client, tmp_path: Path
 ) -> None:
@@ -205,6 +209,7 @@ def test_periods_of_engines_go_when_they_are_old_and_those_that_run_stay(
     assert [status.engine for status in client.get_rollout("spx").engines] == ["runs"]
 
 
+@pytest.mark.weekly("postgresql")
 def test_records_of_scores_go_when_they_are_old(running: RunningServer, client: Client) -> None:
     version = client.register("spx", "README.md")
     now = datetime.now(UTC)

@@ -90,6 +90,7 @@ def source(tmp_path: Path, database: str) -> Iterator[RunningServer]:
     running.stop()
 
 
+@pytest.mark.weekly("postgresql")
 def test_backup_under_load_is_whole_and_a_server_starts_on_it(
     source: RunningServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -172,6 +172,7 @@ GREETINGS = [
 ]
 
 
+@pytest.mark.weekly("postgresql")
 def test_raw_bytes_at_the_port_do_no_harm(filled: Filled) -> None:
     host, port = filled.served.target.split(":")
     numbers = random.Random(1)
@@ -227,6 +228,7 @@ def test_model_files_with_errors_fail_as_models(filled: Filled, tmp_path: Path) 
     filled.check()
 
 
+@pytest.mark.weekly("postgresql")
 def test_watchers_that_do_not_read_hold_up_nobody(filled: Filled) -> None:
     before = filled.resident_mb()
     channels = [grpc.insecure_channel(filled.served.target, options=OWN_CONNECTION) for _ in range(10)]

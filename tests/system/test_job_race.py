@@ -70,6 +70,7 @@ def crew(servers: list[ForkedServer], tmp_path: Path) -> Iterator[Crew]:
     crew.dismiss()
 
 
+@pytest.mark.weekly("sqlite")
 def test_every_job_is_done_once_whoever_dies(servers: list[ForkedServer], crew: Crew, tmp_path: Path) -> None:
     with Client(servers[0].target, actor="ada", timeout=PATIENCE_SECONDS) as client:
         asked = [_asked(client, f"race-{number}") for number in range(JOBS)]

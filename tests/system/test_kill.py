@@ -83,6 +83,7 @@ def _killed_and_asked_again(registry: Registry, at: str, request: Any) -> Any:
 
 
 @in_turn(REGISTER)
+@pytest.mark.weekly("postgresql")
 def test_registration_is_whole_and_happens_once(registry: Registry, at: str, tmp_path: Path) -> None:
     _register(registry, at, tmp_path)
 
@@ -113,6 +114,7 @@ def test_mlflow_gets_its_tables_whole(tmp_path: Path) -> None:
 
 
 @in_turn(PROMOTE)
+@pytest.mark.weekly("postgresql")
 def test_promotion_is_whole_and_happens_once(registry: Registry, at: str) -> None:
     _prepare(registry, f"promote-{_name(at)}")
     _promote(registry, at)
@@ -155,6 +157,7 @@ def network(registry: Registry) -> Iterator[FlakyProxy]:
     network.close()
 
 
+@pytest.mark.weekly("sqlite")
 def test_killed_at_any_instant(registry: Registry, network: FlakyProxy, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     for version in range(1, VERSIONS + 1):
@@ -195,6 +198,7 @@ def _check_told(registry: Registry, traffic: Traffic) -> None:
         assert client.resolve(GROWN).version.version == grown[-1]
 
 
+@pytest.mark.weekly("postgresql")
 def test_mlflow_shows_everything_in_the_end(registry: Registry) -> None:
     with registry.client() as client:
         models = [model.name for model in client.list_models()]

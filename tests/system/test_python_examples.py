@@ -74,6 +74,7 @@ def wait_for(log: Path, text: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.weekly
 def test_trainer_prints_the_gates_that_refuse_its_version(server: ForkedServer) -> None:
     model = f"spx-{uuid4().hex[:8]}"
     with Client(server.target) as mw:
@@ -106,6 +107,7 @@ def test_engine_switches_and_goes_on_without_a_server(tmp_path: Path) -> None:
     assert int(alone[-1].split()[1]) > 0
 
 
+@pytest.mark.weekly
 def test_engine_stands_aside_while_its_model_is_halted(server: ForkedServer, model: str, tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     given = (model, "--server", server.target, "--cache", str(tmp_path / "cache"), "--seconds", "600")

@@ -52,6 +52,7 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
         yield Arena([server.target for server in servers], url)
 
 
+@pytest.mark.weekly("sqlite")
 def test_one_version_is_in_production_however_many_promote_at_once(arena: Arena, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"model")
     with Client(arena.servers[0], timeout=PATIENCE_SECONDS) as client:

@@ -42,6 +42,7 @@ def writer(targets: tuple[str, str], tmp_path: Path) -> Iterator[Client]:
         yield client
 
 
+@pytest.mark.weekly("sqlite")
 def test_every_change_shows_at_once(writer: Client, targets: tuple[str, str]) -> None:
     with Client(targets[1]) as reader:
         for number in range(2, VERSIONS + 1):
@@ -57,6 +58,7 @@ def test_every_change_shows_at_once(writer: Client, targets: tuple[str, str]) ->
         assert reader.resolve("spx").version.version == VERSIONS
 
 
+@pytest.mark.weekly("sqlite")
 async def test_who_asks_during_promotions_is_never_told_less_than_was_acknowledged(
     writer: Client, targets: tuple[str, str]
 ) -> None:
@@ -79,6 +81,7 @@ async def test_who_asks_during_promotions_is_never_told_less_than_was_acknowledg
     assert acknowledged[-1] == VERSIONS
 
 
+@pytest.mark.weekly("postgresql")
 def test_what_mlflow_calls_a_version_shows_too(writer: Client, targets: tuple[str, str]) -> None:
     with Client(targets[1]) as reader:
         deadline = time.monotonic() + PATIENCE_SECONDS

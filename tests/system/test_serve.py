@@ -141,6 +141,7 @@ def test_a_restart_keeps_everything(serve: Serve, tmp_path: Path) -> None:
         assert (client.download(after, tmp_path / "back") / "model.bin").read_bytes() == b"weights" * 1000
 
 
+@pytest.mark.weekly
 def test_a_clean_stop_leaves_mlflow_with_the_last_promotion(serve: Serve, tmp_path: Path) -> None:
     server = serve(env={"MODELWARD_GRACE_SECONDS": "60"})
     with Client(server.target) as client:

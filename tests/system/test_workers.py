@@ -121,6 +121,7 @@ def test_second_server_on_the_port_fails(served: ServedByWorkers, workers: str, 
     assert (done.returncode, done.stderr) == (1, f"cannot listen on 127.0.0.1:{port}: Address already in use\n")
 
 
+@pytest.mark.weekly
 def test_worker_that_cannot_begin_ends_all_and_says_why(tmp_path: Path) -> None:
     files = ["--tls-cert", str(tmp_path / "none.pem"), "--tls-key", str(tmp_path / "none.pem")]
     done = _serve("--port", "0", "--processes", "2", "--data-dir", str(tmp_path / "data"), *files)

@@ -86,6 +86,7 @@ def test_what_happens_is_told_in_order_and_signed_also_by_two_servers(settings: 
 
 
 @pytest.mark.system  # Takes seconds.
+@pytest.mark.weekly("postgresql")
 def test_what_is_not_taken_is_told_again_before_what_comes_after(settings: Settings, receiver: Receiver) -> None:
     receiver.statuses = [500, 302]
     server = RunningServer(settings)
@@ -112,6 +113,7 @@ def test_a_restart_loses_nothing(settings: Settings, receiver: Receiver) -> None
 
 
 @pytest.mark.system
+@pytest.mark.weekly("postgresql")
 def test_promotions_are_told(settings: Settings, receiver: Receiver, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     server = RunningServer(settings)
@@ -225,6 +227,7 @@ async def test_one_deadline_holds_for_the_whole_exchange(dripping: str, monkeypa
 
 
 @pytest.mark.system  # Takes seconds.
+@pytest.mark.weekly("postgresql")
 def test_a_receiver_that_drips_holds_up_neither_the_others_nor_the_stop(
     settings: Settings, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
