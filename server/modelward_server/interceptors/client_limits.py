@@ -13,6 +13,7 @@ from typing import Any
 from cachetools import TLRUCache
 
 from modelward.errors import LimitReached
+from modelward_server.interceptors.auth import HEALTH
 from modelward_server.interceptors.base import Behavior, Call, Interceptor
 from modelward_server.interceptors.client_id import client_of
 
@@ -95,6 +96,9 @@ class ClientLimits(Interceptor):
         self._rate = RateLimiter(rate) if rate else None
         self._calls = OpenCalls(calls) if calls else None
         self._streams = OpenCalls(streams) if streams else None
+
+    def applies_to(self, method: str) -> bool:
+        return not method.startswith(HEALTH)  # It has limits of its own, for clients without a credential.
 
     async def run(self, inner: Behavior, call: Call) -> Any:
         if call.method in NEVER_LIMITED:
