@@ -224,7 +224,7 @@ class Settings(BaseSettings):
     client_calls: int = Field(
         default=0, ge=0, description="Maximum concurrent calls of one client, not counting streams; 0: no limit."
     )
-    client_streams: int = Field(default=0, ge=0, description="Maximum open streams of one client; 0: no limit.")
+    client_streams: int = Field(default=5_000, ge=0, description="Maximum open streams of one client; 0: no limit.")
 
     client_engines: int = Field(
         default=10_000, ge=1, description="Maximum engines that one client reports, those of each model counted."
