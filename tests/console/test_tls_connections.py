@@ -18,11 +18,15 @@ from tests.support.waiting import PATIENCE_SECONDS, eventually
 pytestmark = pytest.mark.system  # Starts a server, and waits for ends.
 
 
+def serve(folder: Path) -> RunningServer:
+    issue(folder)
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    return RunningServer(Settings(port=0, data_dir=folder / "data", console_port=0, tls_cert=cert, tls_key=key))
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[RunningServer]:
-    issue(tmp_path)
-    files = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
-    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", console_port=0, **files))
+    running = serve(tmp_path)
     yield running
     running.stop()
 
@@ -59,9 +63,7 @@ def test_handshakes_count_as_connections(running: RunningServer, monkeypatch: py
 
 
 def test_a_server_with_open_handshakes_stops(tmp_path: Path) -> None:
-    issue(tmp_path)
-    files = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
-    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", console_port=0, **files))
+    running = serve(tmp_path)
     with connect(running) as silent:
         eventually(lambda: running.app.console._server.server_state.connections)
         running.stop()
