@@ -47,7 +47,7 @@ from modelward_server.mlflow.mirror import MlflowMirror
 from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.observability.background_metrics import BackgroundMetrics
-from modelward_server.observability.health import Health, HealthServicer
+from modelward_server.observability.health import Health
 from modelward_server.observability.ledger_metrics import LedgerMetrics
 from modelward_server.observability.metrics_endpoint import MetricsEndpoint
 from modelward_server.observability.runtime_metrics import RuntimeMetrics
@@ -62,6 +62,7 @@ from modelward_server.rpc.datasets import stored_table
 from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.evidence_import import EvidenceImport
 from modelward_server.rpc.governance import GovernanceServicer
+from modelward_server.rpc.health import HealthServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
@@ -79,6 +80,7 @@ from modelward_server.runtime.background import Background, in_own_thread
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.file_limit import raise_file_limit
 from modelward_server.runtime.shutdown import exit_after
+from modelward_server.runtime.temporary_folders import FILES, process_folder
 from modelward_server.runtime.tracing import is_enabled
 from modelward_server.runtime.warm_up import warm_up
 from modelward_server.sandbox.sandbox import Limits
@@ -168,6 +170,7 @@ class App:
     async def start(self) -> int:
         """Start serving and return the port."""
         asyncio.get_running_loop().set_default_executor(self.executors.other)
+        await asyncio.to_thread(process_folder, FILES)  # What a killed server left there is removed now.
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else MetricsEndpoint()
         self._start_tasks()
@@ -179,7 +182,7 @@ class App:
         self._serve_metrics()
         self._add_console(port)
         await self._server.start()
-        await Health(self._health, SERVICES, self.ledger, self._settings.tracking_uri).begin(self.background)
+        await Health(self._health.show, SERVICES, self.ledger, self._settings.tracking_uri).begin(self.background)
         return port
 
     def _begin_telemetry(self) -> Any:
@@ -374,7 +377,7 @@ class App:
         self.scoring_records.begin(self.background)
         self._scoring_metrics = ScoringMetrics(pool, self.scoring_records.writers)
         log = ScoreLog(self._settings.score_log, self.scoring_records, self._unit_of_work, self.executors)
-        return Scoring(pool, choice, self.scoring_records, log, self.executors)
+        return Scoring(pool, choice, self.scoring_records, log, self.executors, self._settings.call_seconds)
 
     def _add_standard_services(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -394,7 +397,7 @@ class App:
         """Refuse new calls, let calls in flight and MLflow's mirror finish within the grace, and close the storage."""
         grace = self._settings.grace_seconds
         end, share = time.monotonic() + grace, min(STOP_SECONDS, grace / 5)
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         if self.console:
             self.console.stop()
             await self.background.finish("console", share)

@@ -14,7 +14,7 @@ from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
 MAX_PORT = 65_535
-LIFETIMES = ("answers", "reports", "logs", "engines", "scores", "rows", "blobs")
+LIFETIMES = ("answers", "reports", "logs", "silent_engines", "engines", "scores", "rows", "blobs")
 """What has a retention period, each with a setting `keep_<NAME>_days`."""
 MAX_LABEL, MAX_HOST = 63, 253
 """Characters that DNS allows in one part of a name, and in all of it."""
@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     keep_logs_days: int = Field(
         default=90, ge=1, le=36500, description="Days for which the output of an ended job is kept."
     )
+    keep_silent_engines_days: int = Field(
+        default=7, ge=1, le=36500, description="Days for which rollouts list an engine that is gone."
+    )
     keep_engines_days: int = Field(
         default=730, ge=1, le=36500, description="Days for which it is kept which engine ran which version."
     )
@@ -221,7 +224,14 @@ class Settings(BaseSettings):
     client_calls: int = Field(
         default=0, ge=0, description="Maximum concurrent calls of one client, not counting streams; 0: no limit."
     )
-    client_streams: int = Field(default=0, ge=0, description="Maximum open streams of one client; 0: no limit.")
+    client_streams: int = Field(default=5_000, ge=0, description="Maximum open streams of one client; 0: no limit.")
+
+    client_engines: int = Field(
+        default=10_000, ge=1, description="Maximum engines that one client reports, those of each model counted."
+    )
+    max_engines: int = Field(
+        default=100_000, ge=1, description="Maximum engines that all clients report, those of each model counted."
+    )
 
     log_format: Literal["text", "json"] = Field(
         default="text", description="Format of the log: text, or json with one object per line."

@@ -21,6 +21,7 @@ from modelward import Client, errors
 from modelward.cli.commands import cli
 from modelward_server.observability import health
 from modelward_server.observability.health import is_reached
+from modelward_server.rpc.health import MAX_WATCHES_OF_CLIENT
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from tests.support.running_server import RunningServer
@@ -126,3 +127,26 @@ def test_channelz_shows_the_connections_where_it_is_switched_on(server: RunningS
 def _channelz(target: str) -> subprocess.CompletedProcess[str]:
     line = [GRPCURL, "-plaintext", target, "grpc.channelz.v1.Channelz/GetServers"]
     return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+
+
+def test_watches_of_health_are_limited_and_each_is_told_of_changes(
+    server: RunningServer, tracking: ThreadingHTTPServer
+) -> None:
+    """Whoever has no credential may watch, any name."""
+    with grpc.insecure_channel(server.target) as channel:
+        stub: Any = HealthStub(channel)
+        watches = [
+            stub.Watch(HealthCheckRequest(service="mlflow"), timeout=PATIENCE_SECONDS)
+            for _ in range(MAX_WATCHES_OF_CLIENT - 1)
+        ]
+        watches.append(stub.Watch(HealthCheckRequest(service="made up"), timeout=PATIENCE_SECONDS))
+        first = [next(watch).status for watch in watches]
+        assert first == [HealthCheckResponse.SERVING] * len(watches[1:]) + [HealthCheckResponse.SERVICE_UNKNOWN]
+        with pytest.raises(grpc.RpcError, match="100 watches of health under way") as refused:
+            next(stub.Watch(HealthCheckRequest(), timeout=PATIENCE_SECONDS))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        tracking.shutdown()
+        tracking.server_close()
+        assert {next(watch).status for watch in watches[:-1]} == {HealthCheckResponse.NOT_SERVING}
+        for watch in watches:
+            watch.cancel()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from modelward_server.runtime.temporary_folders import process_folder
 from modelward_server.sandbox import scratch, visible
 from modelward_server.sandbox.level import command, environment, level
 
@@ -46,6 +47,7 @@ def test_folders_of_killed_servers_are_removed_and_those_in_use_are_not(
         os.utime(folder, (0, 0))
     descriptor = os.open(held, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
+    monkeypatch.setattr(scratch, "process_folder", process_folder.__wrapped__)
     made = scratch.scratch.__wrapped__()
     os.close(descriptor)
     assert {folder for folder in (left, held, young) if folder.exists()} == {held, young}

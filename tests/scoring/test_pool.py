@@ -22,7 +22,7 @@ from modelward_server.scoring.slot import Slot
 from modelward_server.settings import Settings
 from tests.support import obedient_models as told
 from tests.support.running_server import RunningServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.system  # Takes seconds.
 
@@ -98,6 +98,22 @@ async def test_calls_that_are_given_up_leave_the_process_to_others(scorer: Async
     ended = await asyncio.gather(*given_up, return_exceptions=True)
     assert all(isinstance(one, asyncio.CancelledError) or len(one.predictions) == 1000 for one in ended)  # type: ignore[union-attr]
     assert (await scorer.score(name, rows(told.ANSWER))).predictions.tolist() == [0.0, 1.0, 2.0]
+
+
+async def test_the_rows_that_fail_are_sought_for_a_limited_time(tmp_path: Path) -> None:
+    """A stream has no deadline, and each of a thousand tries may take as long as a model may run."""
+    limits = {"sandbox_seconds": 10.0, "call_seconds": 15.0, "scoring_processes": 4, "allow_pickle": True}
+    running = RunningServer(Settings.model_validate({"port": 0, "data_dir": tmp_path / "data", **limits}))
+    async with AsyncClient(running.target, timeout=PATIENCE_SECONDS) as client:
+        name = await obedient(client, tmp_path)
+        await client.score(name, rows(told.ANSWER))
+        begin = time.monotonic()
+        with pytest.raises((errors.DeadlineExceeded, errors.LimitReached)):
+            async for _ in client.score_stream(name, [rows(told.HANG, 64)], row_errors=True):
+                pass
+        assert time.monotonic() - begin < 60  # All tries together would take 1,270 s.
+        assert (await client.score(name, rows(told.ANSWER))).predictions.tolist() == [0.0, 1.0, 2.0]
+    running.stop()
 
 
 async def test_calls_that_are_gone_take_no_place_from_others() -> None:

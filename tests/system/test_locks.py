@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from modelward import AbTest, Client, PromotionPolicy, Stage
 from modelward.errors import ConcurrentChange, GatesFailed, NotDue
-from modelward_server.abtest import conclude, outcomes
+from modelward_server.abtest import conclude, outcomes, readings
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift import reports
 from modelward_server.governance import promotion_evidence
@@ -143,7 +143,7 @@ def create_schedule(mw: Client, model: str, _folder: Path) -> Callable[[], objec
 
 
 SLOW: dict[str, tuple[Callable[[Client, str, Path], Callable[[], object]], Any, str]] = {
-    "promotion": (promote, promotion_evidence, "read_test"),
+    "promotion": (promote, promotion_evidence, "recent_reading"),
     "conclusion": (conclude_by_rule, conclude, "read_test"),
     "outcomes of a test": (record_ab_outcomes, outcomes, "_assigned_row"),
     "live rows": (observe, Detector, "update"),
@@ -200,9 +200,31 @@ def test_version_that_went_into_production_meanwhile_is_what_the_candidate_is_he
     assert mw.get_model(model).production_version == 3
 
 
+def test_outcomes_are_read_once_for_a_dry_run_and_its_promotion(
+    mw: Client, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = start_test(mw, model, require_comparison=True)
+    read: list[int] = []
+
+    def counted(session: Session, test: AbTest, max_looks: int) -> readings.Reading:
+        found = readings_read_test(session, test, max_looks)
+        read.append(found.outcomes)
+        return found
+
+    readings_read_test = readings.read_test
+    monkeypatch.setattr(readings, "read_test", counted)
+    for _ in range(2):
+        mw.promote(f"{model}/2", to="production", reason="it passed its tests", dry_run=True)
+    assert read == [400]
+    late = [replace(one, outcome_id=f"late-{one.outcome_id}") for one in traffic(test, 40, lift=1.0, seed=2)]
+    mw.record_ab_outcomes(test, late)
+    mw.promote(f"{model}/2", to="production", reason="it passed its tests")
+    assert read == [400, 440]
+
+
 def test_policy_without_such_a_gate_reads_no_evidence(mw: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     start_test(mw, model)
-    for name in ("read_test", "list_ab_tests", "list_comparisons", "drift_alarm"):
+    for name in ("recent_reading", "list_ab_tests", "list_comparisons", "drift_alarm"):
         monkeypatch.setattr(promotion_evidence, name, None)
     mw.promote(f"{model}/2", to="production", reason="it passed its tests")
     assert mw.get_model(model).production_version == 2

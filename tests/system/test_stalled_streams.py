@@ -19,7 +19,7 @@ from modelward.lifecycle import ModelVersion
 from modelward.shared.retry import error_of
 from modelward.v1 import common_pb2, drift_pb2, lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc.upload_streams import MAX_UPLOADS
+from modelward_server.rpc.upload_streams import MAX_UPLOADS_OF_CLIENT
 from modelward_server.settings import Settings
 from tests.support.forked_server import ForkedServer
 from tests.support.postgres import DATABASES, new_database
@@ -160,10 +160,10 @@ async def test_sender_that_is_silent_for_too_long_is_sent_away(impatient: Runnin
 async def test_upload_beyond_the_bound_is_told_to_come_again(
     running: RunningServer, version: common_pb2.ModelVersionRef, channel: grpc.aio.Channel
 ) -> None:
-    stalled = [StalledStream(channel, REFERENCE, version, sent=1) for _ in range(MAX_UPLOADS)]
+    stalled = [StalledStream(channel, REFERENCE, version, sent=1) for _ in range(MAX_UPLOADS_OF_CLIENT)]
     await asyncio.gather(*(one.begin() for one in stalled))
     uploads = running.app.uploads
-    await asyncio.to_thread(eventually, lambda: uploads.open == MAX_UPLOADS)
+    await asyncio.to_thread(eventually, lambda: uploads.open == MAX_UPLOADS_OF_CLIENT)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=PATIENCE_SECONDS)
     error = error_of(caught.value)

@@ -97,7 +97,8 @@ class Watching(Connection):
         Args:
             version: the version that runs, such as `"spx-trend/3"`.
             engine: the engine's name, such as "engine-ny4-07".
-            silent_after: the time without a report after which it counts as gone; a minute by default.
+            silent_after: the time without a report after which it counts as gone, 30 days at most; a minute by
+                default.
             failure: the version of the same model that it could not load, so that it still runs this one.
 
         Returns:
@@ -105,6 +106,7 @@ class Watching(Connection):
 
         Raises:
             ModelNotFound, VersionNotFound: a version does not exist.
+            LimitReached: too many engines are on record, or this one changes its version too often.
         """
         request = pb.ReportActiveVersionRequest(
             version=ref_to_proto(as_ref(version)),

@@ -3409,7 +3409,7 @@ class ReportActiveVersionRequest(_message.Message):
 
     @_builtins.property
     def silent_after(self) -> _duration_pb2.Duration:
-        """The time without a report after which the engine counts as gone. Absent: one minute."""
+        """The time without a report after which the engine counts as gone, 30 days at most. Absent: one minute."""
 
     @_builtins.property
     def failure(self) -> Global___LoadFailure:

@@ -1,7 +1,11 @@
 """Readings: the result of a test at one moment, and whether it is still valid when a decision is based on it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
 
+from cachetools import LRUCache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,6 +19,8 @@ MAX_LATER_SHARE = 0.01
 """Maximum number of additional outcomes of a test since it was read, as a share of those that were read. Its intervals
 are valid at any number of outcomes, so the result remains valid, and a test under traffic could otherwise never be read
 in time; but a decision should not be based on an older result than this."""
+MAX_KEPT = 64
+"""Number of tests whose last readings are kept."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,29 @@ def read_test(session: Session, test: AbTest, max_looks: int = MAX_LOOKS) -> Rea
     """
     outcomes, _ = _outcomes_and_revision(session, test)
     return Reading(test, result_of(session, test, max_looks), outcomes)
+
+
+_recent: LRUCache[tuple[str, datetime, str], Reading] = LRUCache(MAX_KEPT)
+"""Readings by the test, when it began, and its revision."""
+_lock = Lock()
+
+
+def recent_reading(session: Session, test: AbTest) -> Reading:
+    """Return the last reading of a running test, without looks, while it is valid; otherwise read the test.
+
+    A promotion that follows its dry run, or one that was refused, then takes no processor time from other calls.
+    """
+    key = test.test, test.created_at, test.etag
+    with _lock:
+        reading = _recent.get(key)
+    if reading is not None:
+        with suppress(Outdated):
+            reading.check(session)
+            return reading
+    reading = read_test(session, test, max_looks=0)
+    with _lock:
+        _recent[key] = reading
+    return reading
 
 
 def _outcomes_and_revision(session: Session, test: AbTest) -> tuple[int, int]:

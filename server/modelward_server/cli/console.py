@@ -34,7 +34,11 @@ def console(server: str, host: str, port: int, read_only: bool, cert: str | None
         raise click.UsageError("tokens are sent over TLS only: give --cert and --key, or listen at 127.0.0.1")
     app = console_of(server, host, read_only=read_only, credentials=_credentials())
     try:
-        serving = Console(app, host, port, tls_of(cert, key), embedded=False)
+        tls = tls_of(cert, key)
+    except OSError as error:
+        raise Failure(f"the certificate {cert} and its key cannot be used: {error}") from None
+    try:
+        serving = Console(app, host, port, tls, embedded=False)
     except OSError as error:
         raise Failure(f"cannot listen on {host}:{port}: {error.strerror}") from None
     click.echo(f"The console is at {'https' if cert else 'http'}://{host}:{serving.port}")

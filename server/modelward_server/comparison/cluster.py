@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from modelward.errors import ModelFailed, StoreUnavailable
 from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion
 from modelward_server.runtime.dask_cluster import connected
+from modelward_server.runtime.temporary_folders import temporary_folder
 from modelward_server.sandbox.answers import PrefixCheck
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
 from modelward_server.storage.parquet import Piece
@@ -106,7 +106,7 @@ def _run_piece(
     batches = [read(batch) for batch in piece.batches()]
     joined = {name: np.concatenate([one[name] for one in batches]) for name in batches[0] if name not in others}
     features = without_times(joined)
-    with TemporaryDirectory(prefix="modelward-") as folder:
+    with temporary_folder() as folder:
         path = Path(folder, "model")
         path.write_bytes(model)
         return asyncio.run(run_model(version, path, features, limits, names))

@@ -37,8 +37,11 @@ from modelward_server.storage.columns import select_rows
 from modelward_server.storage.parquet import Piece, columns_of
 from modelward_server.storage.unit_of_work import UnitOfWork
 
-MAX_COMPARISONS = 32
-"""Maximum number of comparisons and benchmarks that run or wait; each holds its tables in memory."""
+MAX_COMPARISONS, MAX_COMPARISONS_OF_CLIENT = 32, 16
+"""Maximum number of comparisons and benchmarks that run or wait, and of those of one client.
+
+Each holds its tables in memory.
+"""
 
 
 class Table(Protocol):
@@ -76,7 +79,9 @@ class ComparisonService:
         self._scheduler = scheduler
         # Half of the cores, so that models neither distort each other's latencies nor starve the server.
         self._turn = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
-        self.admission = Admission("comparisons and benchmarks", "comparisons", MAX_COMPARISONS)
+        self.admission = Admission(
+            "comparisons and benchmarks", "comparisons", MAX_COMPARISONS, MAX_COMPARISONS_OF_CLIENT
+        )
 
     async def begin(
         self,

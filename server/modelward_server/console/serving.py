@@ -1,8 +1,10 @@
 """Runs the console over HTTP."""
 
 import socket
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -10,7 +12,7 @@ from starlette.applications import Starlette
 
 from modelward import AsyncClient
 from modelward_server.console.application import application
-from modelward_server.console.connections import Connection
+from modelward_server.console.connections import Connection, TlsConnection
 from modelward_server.console.guard import LOOPBACK
 
 ACTOR = "console"
@@ -34,14 +36,21 @@ def console_of(server: str, host: str, *, read_only: bool, credentials: Any = No
     return application(connect, loopback=host in LOOPBACK, read_only=read_only)
 
 
-def tls_of(cert: str | None, key: str | None) -> dict[str, Any]:
-    """Return how the console serves TLS.
+def tls_of(cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    """Return how the console serves TLS; None for plain HTTP.
 
     Args:
         cert: the file of its certificate; empty or None for plain HTTP.
         key: the file of the certificate's private key.
+
+    Raises:
+        OSError: a file cannot be read, or is not what it should be.
     """
-    return {"ssl_certfile": cert, "ssl_keyfile": key or cert} if cert else {}
+    if not cert:
+        return None
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key or cert)
+    return tls
 
 
 class _Embedded(uvicorn.Server):
@@ -59,27 +68,26 @@ class Console:
         app: the application.
         host: the address at which it listens.
         port: its port; 0 for any.
-        tls: `ssl_certfile` and `ssl_keyfile`, where it serves TLS.
+        tls: its certificate and key; None for plain HTTP.
         embedded: whether another program handles the signals.
 
     Raises:
         OSError: the address cannot be used.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int, tls: Mapping[str, Any], *, embedded: bool) -> None:
+    def __init__(self, app: Starlette, host: str, port: int, tls: ssl.SSLContext | None, *, embedded: bool) -> None:
         bare = host.strip("[]")
         self._socket = socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET)
         self.port: int = self._socket.getsockname()[1]
         """The port at which it listens."""
         self._config = uvicorn.Config(
             app,
-            http=Connection,
+            http=partial(TlsConnection, tls) if tls else Connection,  # type: ignore[arg-type]
             log_config=None,
             access_log=False,
             server_header=False,
             ws="none",
             timeout_graceful_shutdown=1,
-            **tls,
         )
         self._kind = _Embedded if embedded else uvicorn.Server
         self._server: uvicorn.Server | None = None

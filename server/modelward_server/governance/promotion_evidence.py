@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from modelward.abtest import AbTest, VariantResult
 from modelward.comparison import Comparison, ModelResult, Verdict
 from modelward.lifecycle import DriftAlarm, VersionRef
-from modelward_server.abtest.readings import Reading, read_test
+from modelward_server.abtest.readings import Reading, recent_reading
 from modelward_server.abtest.repository import list_ab_tests
 from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.comparison.repository import list_comparisons
@@ -156,7 +156,7 @@ class _EvidenceReader:
 
     def _read(self, test: AbTest) -> Reading:
         known = self._known is not None and self._known.test.test == test.test
-        self._running.append(self._known if known and self._known else read_test(self._session, test, max_looks=0))
+        self._running.append(self._known if known and self._known else recent_reading(self._session, test))
         return self._running[-1]
 
     def _comparison_verdict(self) -> EvidenceVerdict | None:

@@ -13,7 +13,8 @@ from typing import Any
 from cachetools import TLRUCache
 
 from modelward.errors import LimitReached
-from modelward_server.interceptors.base import Behavior, Call, Interceptor
+from modelward_server.interceptors.auth import HEALTH
+from modelward_server.interceptors.base import OUR_METHODS, Behavior, Call, Interceptor
 from modelward_server.interceptors.client_id import client_of
 
 BURST_SECONDS = 10.0
@@ -96,11 +97,15 @@ class ClientLimits(Interceptor):
         self._calls = OpenCalls(calls) if calls else None
         self._streams = OpenCalls(streams) if streams else None
 
+    def applies_to(self, method: str) -> bool:
+        return not method.startswith(HEALTH)  # It has limits of its own, for clients without a credential.
+
     async def run(self, inner: Behavior, call: Call) -> Any:
         if call.method in NEVER_LIMITED:
             return await inner(call)
         client = client_of(call.context)
-        self._take(client)
+        if call.method.startswith(OUR_METHODS):  # Tools ask reflection before each call.
+            self._take(client)
         kind = (self._streams, "open streams", "client_streams")
         opened, what, setting = kind if call.is_streaming else (self._calls, "calls under way", "client_calls")
         with opened.admit(client, what, setting) if opened else nullcontext():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import EnginePeriod, Page, VersionRef
@@ -13,8 +13,20 @@ from modelward_server.storage.paging import Key, fetch_page
 from modelward_server.storage.tables import EnginePeriodRow, EngineRow
 
 
-def record_report(session: Session, ref: VersionRef, engine: str, last: EngineRow | None, actor: ActorContext) -> None:
-    """Begin a period if an engine reports another version than before, or reports again after it was gone.
+def begins_period(ref: VersionRef, last: EngineRow | None, actor: ActorContext) -> bool:
+    """Return whether an engine reports another version than before, or reports again after it was gone."""
+    return last is None or last.version != ref.version or last.gone_at <= actor.at
+
+
+def periods_since(session: Session, model: str, engine: str, at: datetime) -> int:
+    """Return how many periods an engine began after a timestamp."""
+    row = EnginePeriodRow
+    own = row.model == model, row.engine == engine, row.started_at > at
+    return session.scalar(select(func.count()).select_from(row).where(*own)) or 0
+
+
+def begin_period(session: Session, ref: VersionRef, engine: str, last: EngineRow | None, actor: ActorContext) -> None:
+    """Begin a period, and end the one before.
 
     Args:
         session: the transaction.
@@ -23,11 +35,8 @@ def record_report(session: Session, ref: VersionRef, engine: str, last: EngineRo
         last: what it reported last; None if this is its first report.
         actor: the time of the report.
     """
-    was_gone = last is not None and last.gone_at <= actor.at
-    if last is not None and last.version == ref.version and not was_gone:
-        return
     if last is not None:
-        _end(session, ref.model, engine, last.reported_at if was_gone else actor.at)
+        _end(session, ref.model, engine, last.reported_at if last.gone_at <= actor.at else actor.at)
     session.add(EnginePeriodRow(model=ref.model, engine=engine, version=ref.version, started_at=actor.at))
 
 

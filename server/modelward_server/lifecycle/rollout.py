@@ -18,14 +18,13 @@ from modelward.lifecycle import (
 )
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.engine_changes import differs, record_change
-from modelward_server.lifecycle.engine_periods import record_report
+from modelward_server.lifecycle.engine_limits import EngineLimits, check_period
+from modelward_server.lifecycle.engine_periods import begin_period, begins_period
 from modelward_server.lifecycle.queries import with_production
 from modelward_server.lifecycle.repository import check_version, model_row, production_version
 from modelward_server.storage.paging import Key, fetch_page, is_listed
 from modelward_server.storage.tables import EngineRow, ModelRow
 
-MAX_SILENCE = timedelta(days=36_500)
-"""Maximum duration: a longer one could exceed the range of timestamps."""
 DEFAULT_SILENCE = timedelta(minutes=1)
 
 
@@ -36,6 +35,8 @@ def report_active(
     silent_after: timedelta | None,
     failure: LoadFailure | None,
     actor: ActorContext,
+    client: str,
+    limits: EngineLimits,
 ) -> VersionRef | None:
     """Record which version an engine runs, and return the one that it should run.
 
@@ -46,23 +47,30 @@ def report_active(
         silent_after: the time without a report after which it counts as gone.
         failure: the version that it could not load.
         actor: the time of the report.
+        client: the authenticated client that reports; empty where the server does not authenticate.
+        limits: how many engines are kept.
 
     Raises:
         ModelNotFound, VersionNotFound: the version, or the one that could not be loaded, does not exist.
+        LimitReached: there are too many engines, or this one changes too often.
     """
     check_version(session, ref)
     if failure:
         check_version(session, VersionRef(ref.model, failure.version))
     last = session.get(EngineRow, (ref.model, engine), with_for_update=True)
-    record_report(session, ref, engine, last, actor)
+    limits.check_engine(session, client, last)
+    if begins_period(ref, last, actor):
+        check_period(session, ref.model, engine, actor)
+        begin_period(session, ref, engine, last, actor)
     row = EngineRow(
         model=ref.model,
         engine=engine,
         version=ref.version,
         failed_version=failure.version if failure else 0,
         failure=failure.reason if failure else "",
+        reported_by=client,
         reported_at=actor.at,
-        gone_at=actor.at + min(silent_after or DEFAULT_SILENCE, MAX_SILENCE),
+        gone_at=actor.at + (silent_after or DEFAULT_SILENCE),
     )
     expected = _expected(session, ref.model)
     if differs(last, row):
@@ -72,7 +80,7 @@ def report_active(
 
 
 def get_rollout(session: Session, model: str, now: datetime) -> Rollout:
-    """Return the status of each engine that has ever reported, relative to the expected version.
+    """Return the status of each engine on record, relative to the expected version.
 
     Raises:
         ModelNotFound: the model does not exist.

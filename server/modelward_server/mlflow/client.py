@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
 from modelward_server.libraries import load
 from modelward_server.observability.redaction import redact
+from modelward_server.runtime.temporary_folders import locked_folder, remove_leftovers
 from modelward_server.storage.ledger import ALEMBIC_LOCK
 
 MAX_HOPS = 5
@@ -74,10 +74,13 @@ def _create_local_database(tracking_uri: str) -> None:
     MLflow creates its tables in many steps, and cannot use a file that was left between two of them.
     """
     path = _local_database(tracking_uri)
-    if path is None or path.exists():
+    if path is None:
         return
-    with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}-") as folder:
-        created = Path(folder, path.name)
+    remove_leftovers(path.parent, f"{path.name}-")
+    if path.exists():
+        return
+    with locked_folder(path.parent, f"{path.name}-") as folder:
+        created = folder / path.name
         _opened(f"sqlite:///{created.resolve()}")
         with suppress(FileExistsError):  # Another server was faster, and may be using it already.
             path.hardlink_to(created)

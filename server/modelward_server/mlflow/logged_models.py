@@ -1,6 +1,5 @@
 """MLflow's logged models, which hold the files of versions and their description."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from modelward.lifecycle import ModelVersion
 from modelward_server.mlflow.client import load_mlflow
 from modelward_server.mlflow.mlmodel import describe_model, description_digest, has_own_description
+from modelward_server.runtime.temporary_folders import temporary_folder
 from modelward_server.storage.verification import copy_verified
 
 DIGEST_TAG = "modelward.digest"
@@ -48,7 +48,7 @@ class LoggedModels:
         params = {key: value for key, value in version.params.items() if len(value) <= 250}
         tags = {DIGEST_TAG: version.digest, DESCRIPTION_TAG: description_digest(version, example)}
         logged = self._client.create_logged_model(experiment_id, name, run_id, tags, params)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             for path, blob in files.items():
                 target = Path(folder, path)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ class LoggedModels:
         wanted = description_digest(version, example)
         if has_own_description(version) or version.artifact_deletion or logged.tags.get(DESCRIPTION_TAG) == wanted:
             return
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             describe_model(version, Path(folder), run_id, logged.model_id, example)
             self._client.log_model_artifacts(logged.model_id, folder)
         self._client.set_logged_model_tags(logged.model_id, {DESCRIPTION_TAG: wanted})  # Last: with it they are there.

@@ -3,18 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from grpc import aio
-from grpc_health.v1 import health, health_pb2
 from sqlalchemy import create_engine, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from modelward.errors import ModelwardError
-from modelward_server.runtime.background import Background, in_own_thread, progressed
+from modelward_server.runtime.background import Background, Show, in_own_thread, progressed
 from modelward_server.sandbox.level import level
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.tables import AuditHeadRow
@@ -27,44 +24,20 @@ SECONDS = 2.0
 """Interval of the checks."""
 PATIENCE_SECONDS = 3.0
 """Timeout after which a store counts as unavailable."""
-MESSAGES: Any = health_pb2
-"""The type stubs of the health service's messages omit those of its method `List`."""
-
 Check = Callable[[], bool]
-
-
-class HealthServicer(health.aio.HealthServicer):
-    """The standard health service, including its method that lists every service and its state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._names: set[str] = set()
-
-    async def List(self, request: object, context: "aio.ServicerContext[Any, Any]") -> Any:  # noqa: N802 - gRPC's name
-        answer = MESSAGES.HealthListResponse()
-        for name in self._names:
-            response = await self.Check(health_pb2.HealthCheckRequest(service=name), context)
-            answer.statuses[name].CopyFrom(response)
-        return answer
-
-    async def show(self, name: str, healthy: bool) -> None:
-        """Set whether a service is healthy."""
-        answer = health_pb2.HealthCheckResponse
-        self._names.add(name)
-        await self.set(name, answer.SERVING if healthy else answer.NOT_SERVING)
 
 
 class Health:
     """Checks the stores periodically.
 
     Args:
-        servicer: the health service.
+        report: tells the health service whether a service is healthy.
         services: the services that depend on the ledger.
         mlflow: the tracking URI.
     """
 
-    def __init__(self, servicer: HealthServicer, services: Sequence[str], ledger: Ledger, mlflow: str) -> None:
-        self._servicer = servicer
+    def __init__(self, report: Show, services: Sequence[str], ledger: Ledger, mlflow: str) -> None:
+        self._report = report
         self._services = services
         self._ledger = ledger
         self._mlflow = mlflow
@@ -99,7 +72,7 @@ class Health:
 
     async def _show(self, names: Sequence[str], healthy: bool) -> None:
         for name in names:
-            await self._servicer.show(name, healthy)
+            await self._report(name, healthy)
 
 
 def answers(ledger: Ledger) -> bool:

@@ -101,11 +101,12 @@ class AnswerCache:
             analyses: see `KeptReads.read`.
         """
         key = type(request).__name__, request.SerializeToString(deterministic=True), identity.current.get()
-        answer: Answer = await self._kept.read(key, query, urgent=urgent, analyses=analyses, is_kept=_is_small)
+        answer: Answer = await self._kept.read(key, query, urgent=urgent, analyses=analyses, is_kept=is_small)
         return answer
 
 
-def _is_small(answer: Message) -> bool:
+def is_small(answer: Message) -> bool:
+    """Return whether an answer may be kept: a version may have thousands of files, and clients may ask for any."""
     return answer.ByteSize() <= MAX_BYTES
 
 

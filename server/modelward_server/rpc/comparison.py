@@ -30,6 +30,7 @@ from modelward_server.comparison.compare import (
 from modelward_server.comparison.replay import ReplayedTable
 from modelward_server.comparison.repository import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.service import ComparisonService, Table
+from modelward_server.interceptors.client_id import client_of
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.rpc.abtest import AbTestServicer
 from modelward_server.rpc.backtest_trials import assessed_trials
@@ -81,7 +82,7 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         if recorded is not None:
             yield recorded
             return
-        with self._service.admission.admit():
+        with self._service.admission.admit(client_of(context)):
             data, predictions = self._test_set(request), self._predictions(request)
             overfitting = await assessed_trials(request, "trials", self._sources, self._unit_of_work.executors)
             comparing = await self._service.begin(question_of(request), data, predictions, overfitting)
@@ -123,7 +124,7 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
             level=request.confidence_level or DEFAULT_CONFIDENCE,
         )
         refs = tuple(map(ref_from_proto, request.versions))
-        with self._service.admission.admit():
+        with self._service.admission.admit(client_of(context)):
             features = self._table(request.data, "data", PresentColumns(request.ignored_columns))
             found = await self._service.benchmark(options, refs, features)
         return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))

@@ -91,7 +91,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     async def SetReference(
         self, request_iterator: AsyncIterator[pb.SetReferenceRequest], context: Context
     ) -> pb.SetReferenceResponse:
-        async with self._uploads.admit(request_iterator) as parts:
+        async with self._uploads.admit(request_iterator, context) as parts:
             header = await _header(parts)
             keys = keys_of(header.time_column, header.group_column)
             ignored = PresentColumns({*header.ignored_columns} - keys.names - {header.segment_column})
@@ -149,7 +149,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     async def DetectDriftStream(
         self, request_iterator: AsyncIterator[pb.DetectDriftStreamRequest], context: Context
     ) -> pb.DetectDriftStreamResponse:
-        async with self._uploads.admit(request_iterator) as parts:
+        async with self._uploads.admit(request_iterator, context) as parts:
             header = await _header(parts)
             make, ignored, rows = await self._reporter(header, "arrow_ipc")
             spool = await self._spooled(parts)

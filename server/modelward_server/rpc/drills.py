@@ -36,6 +36,7 @@ class DrillServicer(GovernanceServiceServicer):
             lambda session, actor: pb.AnswerDrillResponse(
                 drill=drill_to_proto(drills.answer_drill(session, request.drill_id, answer, actor))
             ),
+            recorded=False,
         )
 
     async def GetDrill(self, request: pb.GetDrillRequest, context: Context) -> pb.GetDrillResponse:

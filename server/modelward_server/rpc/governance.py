@@ -11,13 +11,14 @@ from modelward_server.evidence.export import EvidenceExport
 from modelward_server.lifecycle import approvals
 from modelward_server.reports.inventory.report import InventoryReports
 from modelward_server.rpc.drills import DrillServicer
-from modelward_server.rpc.evidence import EvidenceServicer
+from modelward_server.rpc.evidence import MAX_EXPORTS, MAX_EXPORTS_OF_CLIENT, EvidenceServicer
 from modelward_server.rpc.evidence_import import EvidenceImport
 from modelward_server.rpc.findings import FindingServicer
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.report_servicer import InventoryRendering
 from modelward_server.rpc.requests import optional_time
 from modelward_server.rpc.reviews import ReviewServicer
+from modelward_server.runtime.admission import Admission
 
 
 class GovernanceServicer(FindingServicer, ReviewServicer, DrillServicer, EvidenceServicer, InventoryRendering):
@@ -34,6 +35,7 @@ class GovernanceServicer(FindingServicer, ReviewServicer, DrillServicer, Evidenc
         self._evidence = evidence
         self._imports = imports
         self._inventory_reports = inventory_reports
+        self._exports = Admission("exports of evidence", "evidence_exports", MAX_EXPORTS, MAX_EXPORTS_OF_CLIENT)
 
     async def RequestApproval(self, request: pb.RequestApprovalRequest, context: Context) -> pb.RequestApprovalResponse:
         wanted = _wanted(request)

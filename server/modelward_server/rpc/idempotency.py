@@ -58,6 +58,7 @@ class RequestUnitOfWork(UnitOfWork):
         change: Callable[[Session, ActorContext], Answer],
         *,
         urgent: bool = False,
+        recorded: bool = True,
     ) -> Answer:
         """Run a change in one transaction with the record of its request id.
 
@@ -67,13 +68,15 @@ class RequestUnitOfWork(UnitOfWork):
         Args:
             change: may run more than once when it conflicts with other writers; only the last run counts.
             urgent: whether it stops losses: it has an executor of its own, and may use a full disk's reserve.
+            recorded: whether the answer is recorded; not needed for a change that does nothing the second time, which
+                clients could otherwise repeat under new ids to fill the disk.
 
         Raises:
             RequestIdReused: the id was used before with another request.
             ConcurrentChange: it conflicted with other writers each time.
         """
         actor = actor_of(context)
-        key = await self._key(request)
+        key = await self._key(request) if recorded else NO_KEY
         with CancellationToken() as token:
             change_once = token.guard(
                 lambda session: _run_once(session, key, change, audit.begin_change(session, actor))
@@ -168,11 +171,14 @@ def actor_of(context: Context) -> str:
 class _RequestKey:
     """A request's id, with the digest and the sender that a retry must share."""
 
-    def __init__(self, request: Mutation) -> None:
+    def __init__(self, request: Mutation | None) -> None:
         given = getattr(request, "request_id", "")
         self.request_id = str(UUID(given)) if given else ""
-        self.digest = _digest(request) if given else ""
+        self.digest = _digest(request) if request is not None and given else ""
         self.client = identity.current.get()
+
+
+NO_KEY = _RequestKey(None)
 
 
 def _run_once(

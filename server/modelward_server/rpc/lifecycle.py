@@ -1,5 +1,6 @@
 """The servicer of the registry, composed of its groups of methods."""
 
+from modelward_server.lifecycle.engine_limits import EngineLimits
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.registry import MlflowRegistry
@@ -47,6 +48,7 @@ class LifecycleServicer(
         signers: TrustedSigners,
     ) -> None:
         self._settings = settings
+        self._engine_limits = EngineLimits(settings.client_engines, settings.max_engines)
         self._replica_id = replica_id
         self._signers = signers
         self._trials = trials

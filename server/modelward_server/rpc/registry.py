@@ -100,7 +100,7 @@ class RegistryServicer(LifecycleServiceServicer):
     async def UploadBlobs(
         self, request_iterator: AsyncIterator[pb.UploadBlobsRequest], context: Context
     ) -> pb.UploadBlobsResponse:
-        async with self._uploads.admit(request_iterator) as parts:
+        async with self._uploads.admit(request_iterator, context) as parts:
             received = await receive_blobs(self._own_blobs(), parts, self._unit_of_work.executors.files)
         return pb.UploadBlobsResponse(blobs=received)
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from modelward.shared.convert.lifecycle import version_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.resolve import resolve
-from modelward_server.rpc.answer_cache import AnswerCache, keep
+from modelward_server.rpc.answer_cache import AnswerCache, is_small, keep
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, selector
 from modelward_server.storage.audit import HEAD
@@ -58,7 +58,7 @@ class Resolver:
         if cached and await self._unit_of_work.fetch_one(STATE, _parameters(cached.answer)) == cached.state:
             return cached.answer
         fresh = await self._unit_of_work.read(lambda session: _read(session, request), urgent=True)
-        if not request.HasField("as_of"):
+        if not request.HasField("as_of") and is_small(fresh.answer):
             keep(self._cache, key, fresh)
         return fresh.answer
 

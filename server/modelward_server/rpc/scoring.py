@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from modelward.data import Columns
-from modelward.errors import FieldViolation, InvalidField, LimitReached, ModelwardError, NotServed
+from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField, LimitReached, ModelwardError, NotServed
 from modelward.lifecycle import VersionRef
 from modelward.shared.convert.scoring import logged_to_proto, score_record_to_proto
 from modelward.v1 import scoring_pb2 as pb
@@ -49,6 +50,8 @@ class Scoring:
     records: ScoringRecords
     log: ScoreLog
     executors: Executors
+    max_seconds: float
+    """The longest time in which the failing rows of one table are found, whatever deadline the call has."""
 
 
 class ScoringServicer(ScoringServiceServicer):
@@ -172,7 +175,7 @@ async def _scores(scoring: Scoring, table: _Table) -> Sequence[pb.VersionScores]
 
 async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[pb.VersionScores, Run]:
     try:
-        run, failed, seconds = await _predict(scoring.pool, model, table)
+        run, failed, seconds = await _predict(scoring, model, table)
     except ModelwardError as error:
         await scoring.log.failed(table.call, model.version, error)
         raise
@@ -187,15 +190,21 @@ async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[p
     return answer, run
 
 
-async def _predict(pool: ModelPool, model: LoadedModel, table: _Table) -> tuple[Run, Mapping[int, str], float]:
+async def _predict(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[Run, Mapping[int, str], float]:
     """Return the predictions, why which rows failed, and the seconds that the model took."""
-    rows, context = table.call.rows, table.call.context
+    rows, left, pool = table.call.rows, table.call.context.time_remaining(), scoring.pool
     if not table.options.row_errors:
-        run, seconds = await pool.predict(model, rows, "rows", context.time_remaining())
+        run, seconds = await pool.predict(model, rows, "rows", left)
         return run, {}, seconds
+    most = scoring.max_seconds if left is None else min(left, scoring.max_seconds)
+    end = time.monotonic() + most
 
     async def predict(part: Columns) -> tuple[Run, float]:
-        return await pool.predict(model, Rows.of_columns(part), "rows", context.time_remaining())
+        left = end - time.monotonic()
+        if left <= 0:
+            message = f"the rows for which {model.version} fails were not found within {most:.3g} s"
+            raise DeadlineExceeded(f"{message}; send fewer rows at once")
+        return await pool.predict(model, Rows.of_columns(part), "rows", left)
 
     failures = RowFailures(predict)
     run, failed = await failures.run(rows.columns)

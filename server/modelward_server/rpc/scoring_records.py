@@ -4,9 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cachetools import LRUCache
+from sqlalchemy.orm import Session
 
 from modelward.scoring import ScoreRecord
-from modelward_server.abtest.exposures import Exposure, record_exposures
+from modelward_server.abtest.exposures import MAX_EXPOSED_UNITS, Exposure, ExposureCounts, record_exposures
+from modelward_server.actor_context import ActorContext
 from modelward_server.rpc.scored_rows import ScoredRows, ScoredRowsMonitor
 from modelward_server.runtime.background import Background
 from modelward_server.scoring.background_writer import BackgroundWriter
@@ -38,6 +40,7 @@ class ScoringRecords:
     def __init__(self, unit_of_work: UnitOfWork, monitor: ScoredRowsMonitor) -> None:
         self._unit_of_work = unit_of_work
         self._known: LRUCache[tuple[str, str], bool] = LRUCache(KNOWN_UNITS)
+        self._exposure_counts = ExposureCounts()
         self._exposures = BackgroundWriter("exposures", self._write_exposures, MAX_BATCH, MAX_WAITING)
         self._observed = BackgroundWriter("observations", monitor.write, MAX_BATCH_BYTES, MAX_WAITING_BYTES)
         self._scores = BackgroundWriter("scores", self._write_scores, MAX_BATCH, MAX_WAITING)
@@ -74,5 +77,12 @@ class ScoringRecords:
         await self._unit_of_work.run_as_system(ACTOR, lambda session, _: record_scores(session, scores))
 
     async def _write_exposures(self, exposures: Sequence[Exposure]) -> None:
-        await self._unit_of_work.run_as_system(ACTOR, lambda session, _: record_exposures(session, exposures))
+        def record(session: Session, _: ActorContext) -> list[Exposure]:
+            recorded = self._exposure_counts.with_room(session, exposures)
+            record_exposures(session, recorded)
+            return recorded
+
+        recorded = await self._unit_of_work.run_as_system(ACTOR, record)
+        self._exposure_counts.add(recorded)
+        self._exposures.lose(len(exposures) - len(recorded), f"a test has {MAX_EXPOSED_UNITS:,} units on record")
         self._known.update({(one.test, one.unit): True for one in exposures})

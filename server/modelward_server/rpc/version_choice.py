@@ -18,6 +18,9 @@ from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.scoring.pool import ModelPool
 from modelward_server.scoring.selection import ChosenVersions, TestedVersions, choose, choose_tested
 
+MAX_KEPT_EXAMPLES = 1 << 20
+"""The largest examples, in bytes, of a choice that is kept; those of a thousand choices take a GiB at most."""
+
 Value = TypeVar("Value")
 Key = tuple[object, ...]
 
@@ -74,8 +77,12 @@ class VersionChoice:
             return choose(session, model, selectors, as_of, allow_pickle=self._allow_pickle), FOREVER
 
         key = model, *((type(one), one) for one in selectors), as_of
-        # Anybody may name any number of past times, and each choice has rows of a reference.
-        chosen = await self._chosen.read(key, query, urgent=True, is_kept=lambda _: as_of is None)
+
+        def is_kept(chosen: ChosenVersions) -> bool:
+            """Each choice has rows of references, and anybody may name any past time and any list of versions."""
+            return as_of is None and sum(len(one.example) for one in chosen.models) <= MAX_KEPT_EXAMPLES
+
+        chosen = await self._chosen.read(key, query, urgent=True, is_kept=is_kept)
         if as_of is None and self.pool and (production := chosen.in_production):
             self.pool.pin(model, production)
         return chosen

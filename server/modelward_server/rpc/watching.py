@@ -16,9 +16,11 @@ from modelward.shared.convert.events import (
 from modelward.shared.convert.overview import overview_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.governance import overview
 from modelward_server.lifecycle import engine_periods, rollout
+from modelward_server.lifecycle.engine_limits import EngineLimits
 from modelward_server.rpc.answer_cache import FOREVER, AnswerCache
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.model_events import ModelWatches
@@ -31,6 +33,7 @@ class WatchServicer(LifecycleServiceServicer):
     _unit_of_work: RequestUnitOfWork
     _answers: AnswerCache
     _watches: ModelWatches
+    _engine_limits: EngineLimits
 
     async def WatchModels(
         self, request: pb.WatchModelsRequest, context: Context
@@ -43,11 +46,14 @@ class WatchServicer(LifecycleServiceServicer):
     ) -> pb.ReportActiveVersionResponse:
         ref = ref_from_proto(request.version)
         silence = span_from_proto(request.silent_after) if request.HasField("silent_after") else None
-
         failure = failure_from_proto(request.failure) if request.HasField("failure") else None
+        identified = identity.current.get()
+        client = identified.name if identified else ""
 
         def report(session: Session, actor: ActorContext) -> pb.ReportActiveVersionResponse:
-            expected = rollout.report_active(session, ref, request.engine, silence, failure, actor)
+            expected = rollout.report_active(
+                *(session, ref, request.engine, silence, failure, actor), client, self._engine_limits
+            )
             return pb.ReportActiveVersionResponse(expected=ref_to_proto(expected) if expected else None)
 
         return await self._unit_of_work.run_idempotent(request, context, report)

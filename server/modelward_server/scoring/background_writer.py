@@ -47,7 +47,7 @@ class BackgroundWriter(Generic[Item]):
     def add(self, item: Item, size: int = 1) -> None:
         """Let an item be written soon; it is lost if too many wait."""
         if self._size + size > self._max_size:
-            self._lose(1, "too many wait to be written")
+            self.lose(1, "too many wait to be written")
             return
         self._size += size
         self._waiting.append((item, size))
@@ -68,7 +68,7 @@ class BackgroundWriter(Generic[Item]):
                     self._arrived.clear()
                 await self._write_waiting()
         except asyncio.CancelledError:
-            self._lose(len(self._waiting), "the server stopped")
+            self.lose(len(self._waiting), "the server stopped")
             raise
 
     async def _write_waiting(self) -> None:
@@ -92,7 +92,7 @@ class BackgroundWriter(Generic[Item]):
             await self._write_in_time(batch)
         except Exception as error:
             if len(batch) == 1:
-                self._lose(1, f"{type(error).__name__}: {error}")
+                self.lose(1, f"{type(error).__name__}: {error}")
                 return
             for item in batch:
                 await self._attempt([item])
@@ -110,7 +110,8 @@ class BackgroundWriter(Generic[Item]):
                 await progressed()
                 return
 
-    def _lose(self, items: int, why: str) -> None:
+    def lose(self, items: int, why: str) -> None:
+        """Count items that are not written, and log the first time why."""
         if items and not self.lost:
             log.error("%s of scoring are lost, which from now on only the metrics count: %s", self.kind, why)
         self.lost += items

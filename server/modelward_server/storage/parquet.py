@@ -5,8 +5,10 @@ may expand to gigabytes, and so may a text that many rows share. So it is decode
 """
 
 import atexit
+import io
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -15,17 +17,19 @@ from base64 import b64decode
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 
-from modelward.errors import FieldViolation, InvalidField, LimitReached
+from modelward.errors import FieldViolation, InvalidField, LimitReached, StoreUnavailable
 from modelward_server.runtime.admission import RETRY_SECONDS
 from modelward_server.storage.arrow_tables import PresentColumns, read_arrow
 from modelward_server.storage.table_memory import MEMORY, too_large
 
 MAX_READERS = 4
 """Maximum number of concurrent reader processes, each of which may take as much memory as one table."""
+MAX_SILENT_SECONDS = 300.0
+"""Maximum time in which a reader sends nothing, while somebody waits for it."""
 MAX_LIST_BYTES = 64 << 20
 """Maximum size of a list of row groups."""
 MAX_ERROR_BYTES = 10_000
@@ -76,6 +80,7 @@ def read_parquet(
     Raises:
         InvalidField: it is not Parquet, is truncated, lacks a column, or files have incompatible types.
         LimitReached: it takes more memory than a reader may, or other tables hold too much.
+        StoreUnavailable: its store sent nothing for too long.
     """
     job = {"uri": uri, "columns": None if columns is None else sorted(columns), **_ignoring(ignored)}
     yield from _batches(job, field)
@@ -123,17 +128,38 @@ def _batches(job: Mapping[str, object], field: str) -> Iterator[pa.RecordBatch]:
         reader.check(field)
 
 
-@dataclass(frozen=True)
+class _Pipe(io.RawIOBase):
+    """The output of a reader, which must not be silent for too long: its store may send a byte now and then for ever.
+
+    Args:
+        file: the pipe, without a buffer.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._arrival = select.poll()
+        self._arrival.register(file, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._arrival.poll(MAX_SILENT_SECONDS * 1000):
+            message = f"the store of a dataset sent nothing that could be read for {MAX_SILENT_SECONDS:g} s"
+            raise StoreUnavailable(f"{message}; retry when it works again", store="source")
+        data = os.read(self._file.fileno(), len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
 class _Reader:
     """A process that reads one dataset, and the file to which it writes its errors."""
 
-    process: "subprocess.Popen[bytes]"
-    errors: IO[bytes]
-
-    @property
-    def output(self) -> IO[bytes]:
-        assert self.process.stdout, "it is a pipe"
-        return self.process.stdout
+    def __init__(self, process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
+        assert process.stdout, "it is a pipe"
+        self.process = process
+        self.errors = errors
+        self.output = io.BufferedReader(_Pipe(process.stdout))
 
     def submit(self, job: Mapping[str, object]) -> None:
         """Send the job; a process that has died is reported by its exit status."""
@@ -195,6 +221,7 @@ def _start_reader() -> _Reader:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
+        bufsize=0,
         env=_environment(),
         start_new_session=True,
     )

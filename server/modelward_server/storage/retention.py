@@ -41,7 +41,7 @@ Step = Callable[[Session, datetime], int]
 
 
 Lifetimes = Mapping[str, timedelta]
-"""Retention period of each kind: `answers`, `reports`, `logs`, `engines`, `scores`, `rows` and `blobs`."""
+"""Retention period of each kind, as in `modelward_server.settings.LIFETIMES`."""
 
 
 def created_at(request_id: str) -> datetime | None:
@@ -114,17 +114,23 @@ def sweep_logs(session: Session, before: datetime) -> int:
     return len(sequences)
 
 
-def sweep_engines(session: Session, before: datetime) -> int:
-    """Delete periods that have ended, and engines that are gone with their last periods."""
+def sweep_silent_engines(session: Session, before: datetime) -> int:
+    """Delete engines that are gone; their last periods end with their last reports, and stay."""
     gone = session.scalars(select(EngineRow).where(EngineRow.gone_at < before).limit(BATCH)).all()
     for row in gone:
         last = (EnginePeriodRow.model == row.model, EnginePeriodRow.engine == row.engine)
-        session.execute(delete(EnginePeriodRow).where(*last, EnginePeriodRow.ended_at.is_(None)))
+        open_period = update(EnginePeriodRow).where(*last, EnginePeriodRow.ended_at.is_(None))
+        session.execute(open_period.values(ended_at=row.reported_at))
         session.delete(row)
+    return len(gone)
+
+
+def sweep_engines(session: Session, before: datetime) -> int:
+    """Delete periods of engines that have ended."""
     old = select(EnginePeriodRow.sequence).where(EnginePeriodRow.ended_at < before).limit(BATCH)
     sequences = session.scalars(old).all()
     session.execute(delete(EnginePeriodRow).where(EnginePeriodRow.sequence.in_(sequences)))
-    return len(gone) + len(sequences)
+    return len(sequences)
 
 
 def sweep_scores(session: Session, before: datetime) -> int:
@@ -174,6 +180,7 @@ STEPS: dict[str, Step] = {
     ANSWERS: sweep_answers,
     "reports": sweep_reports,
     "logs": sweep_logs,
+    "silent_engines": sweep_silent_engines,
     "engines": sweep_engines,
     "scores": sweep_scores,
     ROWS: sweep_rows,

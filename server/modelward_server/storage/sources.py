@@ -1,6 +1,5 @@
 """Access to data and artifacts by URI, within the locations that the operator allows."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from modelward.errors import FieldViolation, InvalidField, ModelNotAllowed, SourceNotAllowed
 from modelward.lifecycle import ArtifactFile
 from modelward_server import identity
+from modelward_server.runtime.temporary_folders import temporary_folder
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.locations import MLFLOW_SCHEMES, Location, model_of
 
@@ -87,7 +87,7 @@ class Sources:
             return
         if location.scheme in _schemes():
             uri = self._resolved(uri)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             yield self._remote.download(uri, Path(folder))
 
     def copy_artifact(self, uri: str, blobs: BlobStore) -> list[ArtifactFile]:

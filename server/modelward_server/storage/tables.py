@@ -264,8 +264,12 @@ class EngineRow(Base):
     """The version that it could not load; 0 if there is none."""
     failure: Mapped[str] = mapped_column(default="", server_default="")
     """Why it could not load it."""
+    reported_by: Mapped[str] = mapped_column(default="", server_default="")
+    """The authenticated client that reported last; empty where the server does not authenticate."""
     reported_at: Mapped[datetime]
     gone_at: Mapped[datetime]
+
+    __table_args__ = (Index("ledger_engines_by_client", "reported_by"), Index("ledger_engines_by_end", "gone_at"))
 
 
 class EngineChangeRow(Base):
@@ -308,6 +312,7 @@ class EnginePeriodRow(Base):
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),
+        Index("ledger_engine_periods_by_engine", "model", "engine", "started_at"),
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -32,6 +31,7 @@ from modelward_server.console.comparison_data import Columns, uploaded_data
 from modelward_server.console.guard import why_refused
 from modelward_server.console.pages.lists import first
 from modelward_server.console.uploads import MAX_UPLOAD_BYTES, UploadForm
+from modelward_server.runtime.temporary_folders import temporary_folder
 
 TEMPLATE = "compare"
 ROLE = Role.TRAINER
@@ -178,7 +178,7 @@ async def begin(client: AsyncClient, runs: Runs, form: UploadForm, caller: Calle
 
 
 async def _begun(client: AsyncClient, runs: Runs, asked: Asked, form: UploadForm, run_id: str) -> Run:
-    versions, folder = _checked_versions(asked), TemporaryDirectory(prefix="modelward-console-")
+    versions, folder = _checked_versions(asked), temporary_folder()
     try:
         arguments = await _data(asked, form, Path(folder.name))
     except BaseException:
