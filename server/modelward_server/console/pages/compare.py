@@ -4,6 +4,7 @@ import asyncio
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +18,13 @@ from starlette.requests import Request
 from modelward import AsyncClient, Comparison
 from modelward.caller import Caller, Role
 from modelward.comparison import ComparisonProgress, Metric
+from modelward.drift import Reference
 from modelward.errors import (
     FieldViolation,
     InvalidField,
     ModelNotFound,
     ModelwardError,
+    ReferenceNotFound,
     RoleTooLow,
     SourceNotAllowed,
     VersionNotFound,
@@ -180,7 +183,7 @@ async def begin(client: AsyncClient, runs: Runs, form: UploadForm, caller: Calle
 async def _begun(client: AsyncClient, runs: Runs, asked: Asked, form: UploadForm, run_id: str) -> Run:
     versions, folder = _checked_versions(asked), TemporaryDirectory(prefix="modelward-console-")
     try:
-        arguments = await _data(asked, form, Path(folder.name))
+        arguments = await _data(client, asked, form, Path(folder.name))
     except BaseException:
         folder.cleanup()
         raise
@@ -200,7 +203,7 @@ async def _begun(client: AsyncClient, runs: Runs, asked: Asked, form: UploadForm
     return run
 
 
-async def _data(asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
+async def _data(client: AsyncClient, asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
     uri, columns = asked.given["uri"], asked.columns
     if not columns.label:
         raise InvalidField(FieldViolation("label", "name the column with the labels"))
@@ -208,7 +211,16 @@ async def _data(asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
         raise InvalidField(FieldViolation("file", "choose a file, or give the URI of one; not both"))
     if not form.file:
         return columns.of_parquet(uri)
-    return await asyncio.to_thread(uploaded_data, form.file.file, columns, folder)
+    reference = await _reference(client, asked.versions)
+    return await asyncio.to_thread(uploaded_data, form.file.file, columns, reference, folder)
+
+
+async def _reference(client: AsyncClient, versions: Sequence[str]) -> Reference | None:
+    """Return the reference of the first version that has one."""
+    for version in versions:
+        with suppress(ReferenceNotFound):
+            return await client.get_reference(version)
+    return None
 
 
 def _checked_versions(asked: Asked) -> tuple[str, ...]:
