@@ -73,7 +73,7 @@ def by_typed_columns(scored: Scored, rows: pd.DataFrame) -> object:
 
 def by_tensors(scored: Scored, rows: pd.DataFrame) -> object:
     datatypes = {"O": "BYTES", "i": "INT64", "f": "FP64", "b": "BOOL"}
-    tensors = {name: (column.tolist(), datatypes[column.dtype.kind]) for name, column in rows.items()}
+    tensors = {str(name): (column.tolist(), datatypes[column.dtype.kind]) for name, column in rows.items()}
     return scored.answer(GRPCInferenceServiceStub, "ModelInfer", request_of(scored.version.model, tensors))
 
 

@@ -173,6 +173,10 @@ async def begin(client: AsyncClient, runs: Runs, form: UploadForm, caller: Calle
         return await _begun(client, runs, asked, form, _checked_id(run_id))
     except InvalidField as error:
         problems = {_field_of(one.field): one.description for one in error.violations}
+        if (
+            asked.given["uri"] and not form.file and "file" in problems
+        ):  # Whichever way the data came, their argument is the same.
+            problems["uri"] = problems.pop("file")
     except ModelwardError as error:
         problems = {next((name for kinds, name in WHERE.items() if isinstance(error, kinds)), ""): error.message}
     if form.file:
