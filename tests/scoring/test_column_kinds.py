@@ -112,6 +112,6 @@ def test_a_model_of_numbers_takes_no_text_although_it_has_no_reference(scoring_s
     scoring_sdk.promote(version, to="staging")
     for given in (rows.astype(str), {"x": ["0.5"]}):
         with pytest.raises(
-            errors.InvalidField, match="rows: has text in the column 'x', where the model takes numbers"
+            errors.InvalidField, match="data: has text in the column 'x', where the model takes numbers"
         ):
             scoring_sdk.score(version.model, given, stage="staging")
