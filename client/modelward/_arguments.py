@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -81,10 +81,10 @@ def _named(result: Any, arguments: Collection[str]) -> Any:
         result._pages = lambda token, size: _named(pages(token, size), {*arguments, "token", "size"})
     if inspect.isgenerator(result):
         return _iterated(result, arguments)
-    return _iterated_later(result, arguments) if inspect.isasyncgen(result) else result
+    return _iterated_later(result, arguments) if isinstance(result, AsyncGenerator) else result
 
 
-def _iterated(items: Generator[Any, None, None], arguments: Collection[str]) -> Iterator[Any]:
+def _iterated(items: Iterator[Any], arguments: Collection[str]) -> Iterator[Any]:
     try:
         yield from items
     except InvalidField as error:
@@ -92,7 +92,7 @@ def _iterated(items: Generator[Any, None, None], arguments: Collection[str]) -> 
         raise
 
 
-async def _iterated_later(items: AsyncGenerator[Any, None], arguments: Collection[str]) -> AsyncIterator[Any]:
+async def _iterated_later(items: AsyncGenerator[Any, Any], arguments: Collection[str]) -> AsyncIterator[Any]:
     async with aclosing(items):
         try:
             async for item in items:
