@@ -9,8 +9,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, TrainingWindow, VersionRef
 from modelward.retraining import Job, JobState
@@ -103,6 +101,8 @@ def _time_text(value: Any, *, whole: bool = False) -> str:
     text = str(value)
     if isinstance(value, Integral) or not YEAR_OR_MONTH.fullmatch(text):
         return text
+    import numpy as np  # Takes as long as the rest of the package.
+
     begin = np.datetime64(text)
     return str((begin + 1).astype("M8[D]") - 1 if whole else begin.astype("M8[D]"))
 
