@@ -2,15 +2,19 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from modelward._argument_types import ArgumentType, parameter_types
 from modelward._field_names import name_arguments
 from modelward.errors import FieldViolation, InvalidField
+from modelward.paging import AsyncPager, Pager
 from modelward.shared.suggestions import nearest
 
 Class = TypeVar("Class", bound=type)
+WITHOUT_DATA = {"self", "timeout"}
+"""The arguments of methods such as `flush`, whose errors are about what was given to other methods before."""
 
 
 def checks_arguments(cls: Class) -> Class:
@@ -19,14 +23,22 @@ def checks_arguments(cls: Class) -> Class:
     Values that cannot be converted raise one `InvalidField` with a violation for each argument, instead of an arbitrary
     Python error deeper inside.
     """
-    for name in dir(cls):
-        method = inspect.getattr_static(cls, name)
-        if inspect.isfunction(method) and (name == "__init__" or not name.startswith("_")):
-            setattr(cls, name, _checked(method))
+    names = (name for name in dir(cls) if name == "__init__" or not name.startswith("_"))
+    found = {name: inspect.getattr_static(cls, name) for name in names}
+    methods = {name: method for name, method in found.items() if inspect.isfunction(method)}
+    given = frozenset(one for method in methods.values() for one in inspect.signature(method).parameters)
+    for name, method in methods.items():
+        own = frozenset(inspect.signature(method).parameters)
+        setattr(cls, name, _checked(method, given if own <= WITHOUT_DATA else own))
     return cls
 
 
-def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(method: Callable[..., Any], arguments: Collection[str]) -> Callable[..., Any]:
+    """Return a method that checks its arguments.
+
+    Args:
+        arguments: whose names errors of the server have: of methods called before, if it takes none of its own.
+    """
     signature = inspect.signature(method)
 
     @functools.cache
@@ -47,19 +59,47 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return await method(*bound.args, **bound.kwargs)
         except InvalidField as error:
-            name_arguments(error, signature.parameters)
+            name_arguments(error, arguments)
             raise
 
     @functools.wraps(method)
     def now(*args: Any, **kwargs: Any) -> Any:
         bound = converted(args, kwargs)
         try:
-            return method(*bound.args, **bound.kwargs)
+            return _named(method(*bound.args, **bound.kwargs), arguments)
         except InvalidField as error:
-            name_arguments(error, signature.parameters)
+            name_arguments(error, arguments)
             raise
 
     return later if inspect.iscoroutinefunction(method) else now
+
+
+def _named(result: Any, arguments: Collection[str]) -> Any:
+    """Return what a method returned; errors of an iteration name its arguments, too."""
+    if isinstance(result, Pager | AsyncPager):
+        pages: Any = result._pages
+        result._pages = lambda token, size: _named(pages(token, size), {*arguments, "token", "size"})
+    if inspect.isgenerator(result):
+        return _iterated(result, arguments)
+    return _iterated_later(result, arguments) if isinstance(result, AsyncGenerator) else result
+
+
+def _iterated(items: Iterator[Any], arguments: Collection[str]) -> Iterator[Any]:
+    try:
+        yield from items
+    except InvalidField as error:
+        name_arguments(error, arguments)
+        raise
+
+
+async def _iterated_later(items: AsyncGenerator[Any, Any], arguments: Collection[str]) -> AsyncIterator[Any]:
+    async with aclosing(items):
+        try:
+            async for item in items:
+                yield item
+        except InvalidField as error:
+            name_arguments(error, arguments)
+            raise
 
 
 def _convert(arguments: dict[str, Any], types: Mapping[str, ArgumentType]) -> None:

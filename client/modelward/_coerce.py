@@ -1,10 +1,13 @@
 """Convert the accepted forms of versions, stages and job states."""
 
 import operator
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, TrainingWindow, VersionRef
@@ -12,6 +15,7 @@ from modelward.retraining import Job, JobState
 
 AnyVersion = str | VersionRef | ModelVersion | tuple[str, int]
 """A version: `"spx-direction/3"`, a reference, the version itself, or `("spx-direction", 3)`."""
+YEAR_OR_MONTH = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?", re.ASCII)
 
 
 def as_ref(version: object, field: str = "version") -> VersionRef:
@@ -67,7 +71,7 @@ def as_training_window(window: object, horizon: timedelta) -> TrainingWindow | N
     """Return the times of training data.
 
     Args:
-        window: the first and the last time, or the window itself.
+        window: the first and the last time, or the window itself. Text of four digits is a year.
         horizon: how long after a row its label is known.
 
     Raises:
@@ -81,15 +85,26 @@ def as_training_window(window: object, horizon: timedelta) -> TrainingWindow | N
         return replace(window, horizon=horizon) if horizon else window
     if not isinstance(window, tuple | list) or len(window) != 2:
         raise InvalidField(FieldViolation("training_window", f"is {window!r}; give its first and its last time"))
-    first, last = (_time_text(end) for end in window)
-    return TrainingWindow(first, last, horizon)
+    return TrainingWindow(_time_text(window[0]), _time_text(window[1], whole=True), horizon)
 
 
-def _time_text(value: object) -> str:
-    """Return a time as text of ISO 8601, or an integer; the server checks it."""
+def _time_text(value: Any, *, whole: bool = False) -> str:
+    """Return a time as text of ISO 8601, or an integer; the server checks it.
+
+    Args:
+        whole: whether a year or month stands for its last day, and not for its first one.
+    """
     if isinstance(value, datetime):
         return (value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat()
-    return value.isoformat() if isinstance(value, date) else str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    text = str(value)
+    if isinstance(value, Integral) or not YEAR_OR_MONTH.fullmatch(text):
+        return text
+    import numpy as np  # Takes as long as the rest of the package.
+
+    begin = np.datetime64(text)
+    return str((begin + 1).astype("M8[D]") - 1 if whole else begin.astype("M8[D]"))
 
 
 def as_names(names: Collection[str], field: str) -> list[str]:

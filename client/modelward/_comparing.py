@@ -15,7 +15,7 @@ from modelward._row_keys import key_name, with_keys
 from modelward.comparison import AnyMetric, CustomMetric, Metric
 from modelward.errors import FieldViolation, InvalidField
 from modelward.replay import Replay
-from modelward.shared.convert.common import ref_to_proto
+from modelward.shared.convert.common import ref_from_proto, ref_to_proto
 from modelward.shared.convert.comparison import any_metric_to_proto, metric_to_proto
 from modelward.shared.convert.replay import replay_to_proto
 from modelward.shared.row_ids import id_texts
@@ -109,6 +109,15 @@ def put_data(
             setattr(request, name, free)
     request.data.CopyFrom(to_dataset(columns))
     _put_predictions(request, predictions, names)
+
+
+def argument_names(request: pb.CompareModelsRequest) -> dict[str, str]:
+    """Return the arguments for the columns and predictions of a request, by the names that its errors have for them."""
+    columns = {"y": request.label, "ids": request.id}
+    columns |= {name: getattr(request, name) for name in ("returns", "portfolio_weights", "sample_weights")}
+    names = {f"data[{column!r}]": argument for argument, column in columns.items() if column}
+    sent = (ref_from_proto(one.version) for one in request.predictions)
+    return names | {f"predictions[{number}].data": f"predictions[{version}]" for number, version in enumerate(sent)}
 
 
 def put_replay(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from modelward._given import check_given
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.comparison import Verdict
 from modelward.lifecycle import VersionRef
@@ -305,7 +306,9 @@ class AbTest(Record):
 
         Raises:
             KeyError: there is no such variant.
+            InvalidField: the name is no text.
         """
+        check_given("name", name, str)
         for variant in self.variants:
             if variant.name == name:
                 return variant

@@ -9,6 +9,7 @@ summed from the first to the last, each sum rounded to a double, which is the de
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+from modelward._given import check_given
 from modelward.abtest import AbNamespace, AbTest, Assignment, Variant
 from modelward.errors import FieldViolation, InvalidField
 
@@ -32,8 +33,9 @@ def assign(test: AbTest, unit: str) -> Assignment:
         The variant, whether the unit takes part, and its bucket.
 
     Raises:
-        InvalidField: the unit is not text of 1 to 256 characters.
+        InvalidField: the unit is not text of 1 to 256 characters, or the test is none.
     """
+    check_given("test", test, AbTest)
     check_unit(unit)
     place = bucket(test.salt, unit)
     if test.conclusion is not None:

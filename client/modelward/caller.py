@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from modelward._given import check_given
 from modelward._record import Record
 
 
@@ -54,7 +55,11 @@ class Role(StrEnum):
 
         Returns:
             Whether it has each of them.
+
+        Raises:
+            InvalidField: it is no role.
         """
+        check_given("needed", needed, Role)
         return self.permissions >= needed.permissions
 
 
@@ -94,5 +99,9 @@ class Caller(Record):
 
         Returns:
             Whether one of the prefixes begins its name, or there are none.
+
+        Raises:
+            InvalidField: the name is no text.
         """
+        check_given("model", model, str)
         return not self.model_prefixes or model.startswith(tuple(self.model_prefixes))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+from modelward._given import check_given, given_version
 from modelward._record import Record, TableRecord, counted, quoted, sentence
 from modelward.backtest import Overfitting
 from modelward.drift import TimeWindow
@@ -453,11 +454,13 @@ class SegmentComparison(Record):
 
         Raises:
             KeyError: it was not compared on this segment.
+            InvalidField: it is no version.
         """
+        ref = given_version(version)
         for result in self.results:
-            if str(result.version) == str(version):
+            if result.version == ref:
                 return result
-        raise KeyError(str(version))
+        raise KeyError(str(ref))
 
     def _describe(self) -> str:
         named = f"{quoted(self.column)} {quoted(self.name)}" if self.column else quoted(self.name)
@@ -521,7 +524,9 @@ class Comparison(TableRecord):
 
         Raises:
             KeyError: there is no such segment; it names those that there are.
+            InvalidField: the name is no text.
         """
+        check_given("name", name, str)
         by_name = {segment.name: segment for segment in self.segments}
         if name not in by_name:
             raise KeyError(f"there is no segment {name!r}{nearest(name, by_name)}; there are {', '.join(by_name):.300}")
@@ -549,11 +554,13 @@ class Comparison(TableRecord):
 
         Raises:
             KeyError: it was not compared.
+            InvalidField: it is no version.
         """
+        ref = given_version(version)
         for result in self.results:
-            if str(result.version) == str(version):
+            if result.version == ref:
                 return result
-        raise KeyError(str(version))
+        raise KeyError(str(ref))
 
     _html_columns = ("version", "verdict", "metric", "value", "low", "high", "difference", "p_value")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from modelward._given import check_given
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.lifecycle import VersionRef
 from modelward.segments import Regime, SegmentAdjustment
@@ -401,7 +402,9 @@ class DriftReport(TableRecord):
 
         Raises:
             KeyError: the report has no such feature; it names those that there are.
+            InvalidField: the name is no text.
         """
+        check_given("name", name, str)
         by_name = {feature.name: feature for feature in self.features}
         if name not in by_name:
             raise KeyError(f"there is no feature {name!r}{nearest(name, by_name)}; there are {', '.join(by_name):.300}")
@@ -418,7 +421,9 @@ class DriftReport(TableRecord):
 
         Raises:
             KeyError: the report has no such segment; it names those that there are.
+            InvalidField: the name is no text.
         """
+        check_given("name", name, str)
         by_name = {segment.name: segment for segment in self.segments}
         if name not in by_name:
             raise KeyError(f"there is no segment {name!r}{nearest(name, by_name)}; there are {', '.join(by_name):.300}")

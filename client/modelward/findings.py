@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
+from modelward._given import check_given
 from modelward._record import Record, quoted, sentence
 
 
@@ -95,8 +96,13 @@ class Finding(Record):
 
         Returns:
             Whether its day had passed then, in UTC.
+
+        Raises:
+            InvalidField: it is no datetime.
         """
-        today = (now or datetime.now(UTC)).astimezone(UTC).date()
+        now = datetime.now(UTC) if now is None else now
+        check_given("now", now, datetime)
+        today = now.astimezone(UTC).date()
         return self.state is FindingState.OPEN and self.due is not None and self.due < today
 
     def _describe(self) -> str:

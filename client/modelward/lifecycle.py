@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from modelward._given import check_given
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.backtest import Overfitting, ValidationFold
 from modelward.drills import Drill
@@ -49,7 +50,11 @@ class ModelFormat(StrEnum):
 
         Args:
             name: the format's name.
+
+        Raises:
+            InvalidField: it is no text.
         """
+        check_given("name", name, str)
         return next((known for known in ModelFormat if known == name), name)
 
 

@@ -18,11 +18,15 @@ import pytest
 from modelward import (
     AbMetric,
     AbOutcome,
+    AbTest,
     AsyncClient,
     BacktestTrials,
     Client,
     ClosureSessions,
+    Comparison,
+    DriftReport,
     Every,
+    ModelFormat,
     PromotionPolicy,
     SchedulePolicy,
     TimeRange,
@@ -34,8 +38,14 @@ from modelward._async.observe import AsyncObserver
 from modelward._field_names import name_arguments
 from modelward._segments import as_regime
 from modelward._sync.observe import Observer
+from modelward.assignment import assign
+from modelward.caller import Caller, Role
+from modelward.evidence.head import LogHead
+from modelward.evidence.model_signature import verify_model_signature
 from modelward.evidence.verify import verify_pack
+from modelward.findings import Finding
 from tests.support.clients import as_it_is, collect
+from tests.support.record_samples import sample
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
 
@@ -383,3 +393,36 @@ def test_violations_of_the_server_name_the_arguments_of_the_caller(violation: tu
         name_arguments(error, {"sender", "data", "version", "regimes", "time", "group", "model"})
         assert str(error) == error.message == f"{'batch 3: ' if message else ''}{told}"
         assert str(error.violations[0]) == told
+
+
+LOG = LogHead(3, b"r" * 32, datetime(2026, 3, 2, tzinfo=UTC))
+TEST: AbTest = sample(AbTest)
+COMPARED, REPORT, CALLER = sample(Comparison), sample(DriftReport), sample(Caller)
+OF_RESULTS: dict[str, Callable[[Any], object]] = {
+    "earlier": LOG.continues,
+    "test": lambda given: assign(given, "unit"),
+    "unit": lambda given: assign(TEST, given),
+    "name of a variant": TEST.variant,
+    "name of a segment": COMPARED.segment,
+    "version of a result": COMPARED.result,
+    "name of a feature": REPORT.feature,
+    "name of a segment of drift": REPORT.segment,
+    "now": sample(Finding).is_overdue,
+    "needed": Role.TRAINER.covers,
+    "model": CALLER.may_reach,
+    "name of a format": ModelFormat.named,
+    "bundle": lambda given: verify_model_signature(given, [], [], lambda _: []),
+}
+"""What is given to methods of results, and to functions that need no server, by the name of their argument."""
+
+
+@pytest.mark.parametrize("argument", OF_RESULTS)
+def test_what_is_given_to_a_result_is_checked_by_its_type(argument: str) -> None:
+    for wrong in [one for one in WRONG if not isinstance(one, str | VersionRef | datetime | tuple)]:
+        if wrong is None and argument == "now":
+            continue
+        if isinstance(wrong, bytes) and argument == "bundle":
+            continue
+        with pytest.raises(errors.InvalidField) as refused:
+            OF_RESULTS[argument](wrong)
+        assert refused.value.violations[0].field == argument.partition(" ")[0]

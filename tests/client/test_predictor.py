@@ -123,3 +123,32 @@ def test_a_forest_is_asked_once_for_classes_and_probabilities(
     assert outputs.labels().tolist() == expected.tolist()
     assert outputs.probabilities is not None
     np.testing.assert_array_equal(outputs.probabilities, probabilities)
+
+
+TEXT: dict[str, Any] = {
+    "pandas": pd.DataFrame({"x": ["1.0"], "y": [2.0]}),
+    "pandas, strings": pd.DataFrame({"x": ["1.0"], "y": [2.0]}).astype("string"),
+    "polars": pl.DataFrame({"x": ["1.0"], "y": [2.0]}),
+    "arrow": pa.table({"x": ["1.0"], "y": [2.0]}),
+    "columns": {"x": ["1.0"], "y": [2.0]},
+    "array": np.array([["1.0", "2.0"]]),
+    "array of objects": np.array([["1.0", 2.0]], object),
+    "list of rows": [["1.0", 2.0]],
+}
+
+
+@pytest.mark.parametrize("table", TEXT)
+@pytest.mark.parametrize("in_frame", [True, False])
+def test_text_of_numbers_is_refused_by_a_model_that_takes_numbers(in_frame: bool, table: str) -> None:
+    rows = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [0.0, 1.0, 0.0]})
+    model = make_pipeline(StandardScaler(), Ridge()).fit(rows if in_frame else rows.to_numpy(), rows.x)
+    with pytest.raises(InvalidField, match=r"data: has text in the column '\w+', where the model takes numbers; send"):
+        estimator_predictor(model, None).predict(TEXT[table])
+
+
+@pytest.mark.parametrize("empty", [[None, None], pa.nulls(2), pd.Series([None, None], dtype="string")])
+def test_a_column_without_any_value_is_missing_whatever_its_type(empty: Any) -> None:
+    rows = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [0.0, 1.0, 0.0]})
+    predictor = estimator_predictor(HistGradientBoostingRegressor(max_iter=5).fit(rows.to_numpy(), rows.x), None)
+    expected = predictor.predict({"x": [np.nan] * 2, "y": [0.0, 1.0]})
+    np.testing.assert_array_equal(predictor.predict({"x": empty, "y": [0.0, 1.0]}), expected)

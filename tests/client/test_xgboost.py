@@ -94,7 +94,7 @@ def test_codes_of_categories_are_taken_as_numbers(tmp_path: Path) -> None:
     model = xgboost_model("regression", seen, feature_types=["float", "float", "c", "int"])
     loaded = store(model, "xgboost", tmp_path).predictor
     np.testing.assert_array_equal(loaded.predict(codes), model.predict(codes))
-    with pytest.raises(InvalidField, match="column 'venue' holds text, but the model takes numbers"):
+    with pytest.raises(InvalidField, match="has text in the column 'venue', where the model takes numbers"):
         loaded.predict(FRAME)
 
 

@@ -208,7 +208,7 @@ async def _register_two(client: AsyncClient, name: str) -> list[str]:
     [
         ({"X": TEST[:0], "y": []}, "X"),
         ({"y": [1, 0]}, "y"),
-        ({"y": np.full(300, np.nan)}, "data['label']"),
+        ({"y": np.full(300, np.nan)}, "y"),
         ({"metrics": ["sharpness"]}, "metrics[0]"),
         ({"baseline": "other/1"}, "baseline"),
         ({"margin": float("nan")}, "margin"),
@@ -229,7 +229,7 @@ async def test_a_question_that_makes_no_sense_is_refused_by_its_field(
 
 async def test_what_does_not_fit_the_models_is_refused_by_its_field(solo: AsyncClient, name: str) -> None:
     await _register_two(solo, name)
-    assert await _refused(solo, name, X=TEST[["x0", "x1"]]) == {"data"}
+    assert await _refused(solo, name, X=TEST[["x0", "x1"]]) == {"X"}
     assert await _refused(solo, name, metrics=["accuracy", "mse"]) == {"metrics[1]"}
     assert await collect(solo.list_comparisons(name)) == []
 

@@ -112,3 +112,19 @@ async def test_versions_know_their_training_window_and_the_horizon_of_labels(cli
         with pytest.raises(errors.InvalidField) as refusal:
             await client.register(name, MODEL, training_window=window, horizon=horizon)  # type: ignore[arg-type]
         assert refusal.value.violations[0].field == field
+
+
+@pytest.mark.parametrize(
+    ("given", "window"),
+    [
+        (("2015", "2023"), ("2015-01-01", "2023-12-31")),
+        (("2015-03", "2020-02"), ("2015-03-01", "2020-02-29")),
+        ((np.datetime64("2015"), np.datetime64("2023")), ("2015-01-01", "2023-12-31")),
+        ((2015, np.int64(2023)), ("2015", "2023")),
+    ],
+)
+async def test_a_year_of_training_data_is_no_integer(
+    client: AsyncClient, name: str, given: Any, window: tuple[str, str]
+) -> None:
+    version = await client.register(name, MODEL, training_window=given)
+    assert version.training_window == TrainingWindow(*window)

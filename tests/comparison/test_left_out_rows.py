@@ -122,5 +122,5 @@ async def test_weights_of_compared_rows_must_not_be_missing(client: AsyncClient,
         with pytest.raises(errors.InvalidField, match=f"{field}.*missing in 1 of the"):
             await compared(client, versions, tables(), slice(None), **{field: weights}, **more)
     paid_late = np.where(NUMBER < ROWS - 6, np.nan, RETURNS)
-    with pytest.raises(errors.InvalidField, match="data: has no row with a label and return"):
+    with pytest.raises(errors.InvalidField, match="X: has no row with a label and return"):
         await compared(client, versions, tables(), slice(None), returns=paid_late)

@@ -124,34 +124,34 @@ async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: A
 
 
 @pytest.mark.parametrize(
-    ("sent", "truth", "field", "words"),
+    ("sent", "truth", "column", "words"),
     [
-        ({"id": [0, 0], "prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data['id']", "contains an id twice"),
-        ({"prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data", "no column 'id'"),
-        ({"id": [0, 1], "value": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data", "no column 'prediction'"),
-        ({"id": [0, 1], "prediction": [0.1, np.inf]}, [1.0, 2.0], "predictions[1].data['prediction']", "infinity"),
-        ({"id": [0, 1], "prediction": ["a", "b"]}, [1.0, 2.0], "predictions[1].data", "predicts text"),
+        ({"id": [0, 0], "prediction": [0.1, 0.2]}, [1.0, 2.0], "['id']", "contains an id twice"),
+        ({"prediction": [0.1, 0.2]}, [1.0, 2.0], "", "no column 'id'"),
+        ({"id": [0, 1], "value": [0.1, 0.2]}, [1.0, 2.0], "", "no column 'prediction'"),
+        ({"id": [0, 1], "prediction": [0.1, np.inf]}, [1.0, 2.0], "['prediction']", "infinity"),
+        ({"id": [0, 1], "prediction": ["a", "b"]}, [1.0, 2.0], "", "predicts text"),
         (
             {"id": [0, 1], "prediction": [0, 1], "probability": [0.1, 1.2]},
             [0, 1],
-            "predictions[1].data['probability']",
+            "['probability']",
             "below 0 or above 1",
         ),
         (
             {"id": [0, 1], "prediction": [0, 1], "probability:0": [0.1, 0.2], "probability:1": [0.1, 0.2]},
             [0, 1],
-            "predictions[1].data",
+            "",
             "add up to 1",
         ),
     ],
 )
 async def test_predictions_that_are_none_are_refused_by_name(
-    client: AsyncClient, versions: list[str], sent: Any, truth: list[Any], field: str, words: str
+    client: AsyncClient, versions: list[str], sent: Any, truth: list[Any], column: str, words: str
 ) -> None:
     known = {"id": [0, 1], "prediction": truth}
     with pytest.raises(errors.InvalidField, match=words) as refused:
         await compared(client, versions, [known, sent], truth)
-    assert refused.value.violations[0].field == field
+    assert refused.value.violations[0].field == f"predictions[{versions[1]}]{column}"
 
 
 async def test_predictions_of_other_ids_are_refused(client: AsyncClient, versions: list[str]) -> None:

@@ -10,7 +10,10 @@ import grpc
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sqlalchemy import func, select
 
 from modelward import AsyncClient, Client, ClosureSessions, Comparison
@@ -159,6 +162,24 @@ async def test_scored_rows_are_replayed_with_their_times_and_groups(
     assert found.window is not None
     assert (found.window.times, found.window.groups) == (60, 2)
     assert facts(found) == facts(await quant.compare(versions, live, LABELS, time="day", group="stock"))
+
+
+async def test_booleans_and_their_text_are_one_category_in_replayed_rows_as_in_windows(
+    quant: AsyncClient, name: str
+) -> None:
+    """An engine sends booleans in one batch and text in the next: both are the categories of the reference."""
+    half = TRAIN.assign(up=[True, False] * 150)
+    encode = make_column_transformer((OneHotEncoder(), ["up"]), remainder="passthrough")
+    text = half.assign(up=half.up.map({True: "true", False: "false"}))
+    models = [make_pipeline(encode, LinearRegression()).fit(text, TRAIN[column]) for column in ("b", "a")]
+    versions = [str(await quant.register(name, model, reference=half)) for model in models]
+    observer = await observed(quant, versions[0], LIVE)
+    flags = np.arange(120) % 2 == 0
+    await add(observer, LIVE[:60].assign(up=flags[:60], order=IDS[:60]))
+    await add(observer, LIVE[60:].assign(up=np.where(flags, "true", "false")[60:], order=IDS[60:]))
+    await quant.record_outcomes(versions[0], IDS, labels=LABELS)
+    found = await quant.compare(versions, replay=SPAN)
+    assert (found.rows, [one.failure for one in found.results]) == (120, ["", ""])
 
 
 async def test_what_cannot_be_replayed_is_refused_with_its_reason(quant: AsyncClient, name: str) -> None:

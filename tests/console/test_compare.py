@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from modelward import AsyncClient
 from modelward.caller import Role
@@ -95,6 +97,25 @@ async def test_a_comparison_of_an_uploaded_file_ends_at_its_verdict(
     assert f"/comparisons/{stored[0].comparison_id}" in (await browser.get(f"/models/{two}/comparisons")).text
 
 
+async def test_csv_that_is_uploaded_is_read_as_the_reference_says(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str
+) -> None:
+    """Codes of digits are text, and an empty text is missing, although the first version has no reference."""
+    codes = ["600519", None, "300750", "600519"] * 50
+    data = pd.DataFrame({"code": codes, "up": [int(code == "600519") for code in codes]})
+    rows = data[["code"]]
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, data.up)
+    await sdk.register(name, model)
+    await sdk.register(name, model, reference=rows)
+    form = fields((await browser.get(f"/compare?model={name}")).text)
+    asked = {**form, "versions": [f"{name}/1", f"{name}/2"], "label": "up", "primary": "accuracy"}
+    begun = await sent(browser, asked, {"file": ("test.csv", data.to_csv(index=False).encode(), "text/csv")})
+    assert begun.status_code == 303, begun.text
+    await verdict(browser, begun.headers["location"])
+    [stored] = [one async for one in sdk.list_comparisons(name)]
+    assert [(one.failure, one.metrics[0].value) for one in stored.results] == [("", 1.0), ("", 1.0)]
+
+
 async def test_what_is_wrong_is_said_at_the_field(
     browser: httpx.AsyncClient, two: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +138,7 @@ async def test_what_is_wrong_is_said_at_the_field(
         ({"uri": "file:///data/q3.parquet"}, {"file": ("", b"", "text/csv")}, "uri", "may not read"),
         ({}, {"file": ("test.csv", b"", "text/csv")}, "file", "is empty"),
         ({}, {"file": ("test.csv", b"\xffa,up\n1,0\n", "text/csv")}, "file", "is not UTF-8"),
+        ({"ignore": "day"}, good, "ignore", "not in the data"),
         ({}, {"file": ("test.csv", b"PAR1" + b"x" * 99, "text/csv")}, "file", "Parquet"),
         ({}, {"file": ("test.csv", b"ARROW1" + b"x" * 99, "text/csv")}, "file", "no CSV or Parquet"),
         ({}, {"file": ("test.csv", b"," * 10_000 + b"\n", "text/csv")}, "file", "more than 10,000 columns"),

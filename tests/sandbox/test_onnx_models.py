@@ -116,7 +116,7 @@ async def test_columns_go_by_the_names_of_the_reference_where_the_model_has_none
     for order in (["vix", "spread"], ["spread", "vix"]):
         found = await client.compare(versions, frame[order], truth)
         assert found.result(versions[0].ref)["mse"] == pytest.approx(0.0, abs=1e-9)
-    with pytest.raises(errors.InvalidField, match=r"data: has no column 'vix'.*, which the model takes"):
+    with pytest.raises(errors.InvalidField, match=r"X: has no column 'vix'.*, which the model takes"):
         await client.compare(versions, frame.rename(columns={"vix": "VIX"}), truth)
     found = await client.compare(versions, frame.to_numpy(), truth)  # Without names, by their places.
     assert found.result(versions[0].ref)["mse"] == pytest.approx(0.0, abs=1e-9)

@@ -246,7 +246,7 @@ async def test_a_stream_that_fails_while_tables_are_sent_says_why(scorer: AsyncC
 
 async def test_what_cannot_be_scored_is_refused(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER)
-    with pytest.raises(errors.InvalidField, match="rows: has no column 'c'"):
+    with pytest.raises(errors.InvalidField, match="data: has no column 'c'"):
         await scorer.score(version.model, ROWS[["a", "b"]])
     with pytest.raises(errors.ModelNotFound):
         await scorer.score(f"{version.model}-x", ROWS)

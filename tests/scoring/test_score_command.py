@@ -123,8 +123,9 @@ def test_csv_columns_have_the_kinds_of_the_reference(scoring_server: RunningServ
         make_column_transformer((OneHotEncoder(), ["code"]), remainder="passthrough"), LinearRegression()
     )
     with Client(scoring_server.target) as client:
-        for _ in range(2):
-            version = client.register(name, model.fit(rows, [1.0, 2.0] * 60), reference=rows)
+        model.fit(rows, [1.0, 2.0] * 60)
+        client.register(name, model)
+        version = client.register(name, model, reference=rows)
         client.promote(version, to="staging")
         client.promote(version, to="production", reason="it passed its tests")
     rows.assign(y=[1.0, 2.0] * 60).to_csv(tmp_path / "rows.csv", index=False)

@@ -15,6 +15,7 @@ from grpc import aio
 from modelward._channel import AsyncChannel
 from modelward._contact import Contact
 from modelward._credentials import check_token_travels_safely
+from modelward._method_names import name_methods
 from modelward._silence import AsyncIdleTimeout
 from modelward._telemetry import call_span, trace_headers
 from modelward.errors import ModelwardError
@@ -172,7 +173,8 @@ class AsyncConnection:
 
     def _failure(self, error: BaseException, idle_seconds: float = 0.0) -> ModelwardError:
         """Convert the exception that ended a call; see `failure_of`."""
-        return self._contact.explained(failure_of(error, closed=self._channel.closed, idle_seconds=idle_seconds), error)
+        failure = failure_of(error, closed=self._channel.closed, idle_seconds=idle_seconds)
+        return self._contact.explained(name_methods(failure), error)
 
     def _seconds(self, timeout: float | None) -> float:
         """Return the timeout of a call in seconds: its own, or that of the client."""

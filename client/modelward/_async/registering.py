@@ -86,8 +86,9 @@ class AsyncRegistering(AsyncUploading):
                 many.
             folds: the folds of its cross-validation.
             training_window: the first and the last time of its training data: dates (the last one is the whole day),
-                datetimes (without a zone in UTC), ISO 8601 text, or integers. A comparison says when its test data
-                begin before. By default those of `reference`, if it has times.
+                datetimes (without a zone in UTC), ISO 8601 text, also of a month or a year such as `"2023"`, or
+                integers. A comparison says when its test data begin before. By default those of `reference`, if it has
+                times.
             horizon: how long after a row its label is known; with `training_window` of times.
             lineage: where it comes from, and what is known of it.
             collect_lineage: whether to find what `lineage` leaves empty: the commit of the working directory's git

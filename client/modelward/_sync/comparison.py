@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from modelward._backtest import trials_to_proto
 from modelward._coerce import AnyVersion, as_names, as_ref
-from modelward._comparing import feature_columns, put_data, put_metrics, put_replay
+from modelward._comparing import argument_names, feature_columns, put_data, put_metrics, put_replay
+from modelward._field_names import rename_fields
 from modelward._segments import as_segments
 from modelward._sync.uploading import Uploading
 from modelward._transfers import MESSAGE_BYTES
@@ -192,7 +193,11 @@ class Comparisons(Uploading):
         if request.ByteSize() > MESSAGE_BYTES:
             tables = [request.data, request.trials.returns, *(prediction.data for prediction in request.predictions)]
             self._upload_tables([table for table in tables if table.WhichOneof("source")], timeout)
-        answer = self._compared(request, on_progress or (lambda _: None), timeout)
+        try:
+            answer = self._compared(request, on_progress or (lambda _: None), timeout)
+        except InvalidField as error:
+            rename_fields(error, argument_names(request))
+            raise
         if not answer.HasField("comparison"):
             raise UnexpectedError("the server ended the comparison without a verdict")
         return comparison_from_proto(answer.comparison)

@@ -87,15 +87,15 @@ def compare(
     """Compare versions on test data, with statistical significance.
 
     DATA is a CSV, Parquet or Arrow file with the features and the labels, or the URI of Parquet files that the server
-    may read. A CSV column is read with the type that it has in the reference data of the first version. Rows are sorted
-    by the columns that --time and --group name; without them they are taken to be in order of time. --by, --period and
-    --closure add a result for each segment of the rows. With --replay there is no DATA: the rows are those that live
-    monitoring saw.
+    may read. A CSV column is read with the type that it has in the reference data of the first version that has any.
+    Rows are sorted by the columns that --time and --group name; without them they are taken to be in order of time.
+    --by, --period and --closure add a result for each segment of the rows. With --replay there is no DATA: the rows are
+    those that live monitoring saw.
     """
     if replay is not None:
         versions = (*versions, str(data))
     columns = {"returns": returns, "portfolio_weights": portfolio_weights, "sample_weights": sample_weights}
-    known = reference_for(client, versions[0], data) if isinstance(data, Path) else None
+    known = reference_for(client, versions, data) if isinstance(data, Path) else None
     sent = _test_set(data, replay, label, columns, ignore, known)
     keys = {"time": time, "group": group, "by": by, "regimes": dict((*periods, *closures))}
     comparison = _compared(
@@ -134,7 +134,7 @@ def benchmark(
     ignore: tuple[str, ...],
 ) -> None:
     """Measure the latency of versions on rows of the file DATA."""
-    table = read_table(data, reference_for(client, versions[0], data), ignore)
+    table = read_table(data, reference_for(client, versions, data), ignore)
     features = table.select([name for name in table.column_names if name != label])
     benchmarks = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)
     headings = ["version", "rows", "p50 ms", "p95 ms", "p99 ms", "rows/s", "load ms", "memory MiB", "files KiB"]

@@ -207,7 +207,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
     nargs=2,
     default=None,
     metavar="FIRST LAST",
-    help="The times of its training data, such as 2015-01-02 2023-12-29: comparisons say when their data overlap.",
+    help="The times of its training data, such as 2015 2023-06-30: comparisons say when their data overlap.",
 )
 @click.option("--horizon", type=Duration(), metavar="DURATION", help="How long after a row its label is known.")
 @click.option(

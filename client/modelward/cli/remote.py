@@ -10,6 +10,7 @@ import click
 from modelward._contact import Unreachable
 from modelward._credentials import proof_from_environment
 from modelward._text import visible
+from modelward.cli.command_names import name_commands, name_option
 from modelward.cli.output import Failure, Output
 from modelward.cli.profile_selection import PROFILE_OF_COMMAND, from_profile, selected_profile
 from modelward.cli.time_zone import select_zone
@@ -129,7 +130,8 @@ def _failures(server: str, timeout: float) -> Iterator[None]:
     except ProfileError as error:
         raise Failure(str(error)) from None
     except ModelwardError as error:
-        raise Failure("\n".join(map(_one_line, _lines(error, server, timeout)))) from None
+        lines = map(name_commands, _lines(error, server, timeout))
+        raise Failure("\n".join(map(_one_line, lines))) from None
     except BrokenPipeError:
         raise  # The reader of the output closed the pipe; click ends quietly.
     except OSError as error:
@@ -144,7 +146,7 @@ def _one_line(text: str) -> str:
 def _lines(error: ModelwardError, server: str, timeout: float) -> list[str]:
     """Return the error message, with each field and each gate on its own line."""
     if isinstance(error, InvalidField):
-        return [str(violation) for violation in error.violations] or [error.message]
+        return [name_option(violation) for violation in error.violations] or [error.message]
     if isinstance(error, GatesFailed):
         return ["the promotion policy rejects it:", *(f"  {gate.gate}: {gate.evidence}" for gate in error.gates)]
     if isinstance(error, Unreachable):

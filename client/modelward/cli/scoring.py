@@ -127,9 +127,9 @@ def _reference(
 ) -> Reference | None:
     """Return the reference of the version that is going to answer; None if it has none."""
     if ab_test and unit:
-        return reference_for(client, assign(client.get_ab_test(ab_test), unit).variant.version, data)
+        return reference_for(client, [assign(client.get_ab_test(ab_test), unit).variant.version], data)
     chosen = client.resolve(model, stage=stage, version=version, as_of=as_of)
-    return reference_for(client, chosen.version, data)
+    return reference_for(client, [chosen.version], data)
 
 
 def _show(out: Output, found: Scores) -> None:

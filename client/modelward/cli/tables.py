@@ -6,7 +6,7 @@ texts is a number in its usual notation: codes such as 00501 are categories.
 
 import codecs
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,29 +44,42 @@ def read_table(path: Path, reference: Reference | None = None, ignore: Collectio
     Raises:
         Failure: it cannot be read, a column to leave out does not exist, or pyarrow is not installed.
     """
+    table = read_columns(path, reference, ignore)
+    if unknown := unknown_columns(ignore, table.column_names):
+        raise Failure(f"--ignore {unknown[0]}")
+    return table.select([i for i, name in enumerate(table.column_names) if name not in ignore])
+
+
+def read_columns(path: Path, reference: Reference | None, ignored: Collection[str]) -> Any:
+    """Read a table as `read_table` does, with the ignored columns, which are text in a CSV file.
+
+    Raises:
+        Failure: it cannot be read, or pyarrow is not installed.
+    """
     try:
         import pyarrow as pa
     except ImportError:
         raise Failure("reading a table needs an extra: pip install 'modelward[arrow]'") from None
     try:
-        table = _read(path, reference, ignore)
+        table = _read(path, reference, ignored)
     except (pa.ArrowException, OSError) as error:
         raise Failure(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if unknown := unknown_columns(ignore, table.column_names):
-        raise Failure(f"--ignore {unknown[0]}")
-    table = table.select([i for i, name in enumerate(table.column_names) if name not in ignore])
-    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-    if twice:
+    used = [name for name in table.column_names if name not in ignored]
+    if twice := sorted({name for name in used if used.count(name) > 1}):
         raise Failure(f"{path} has columns of the same name: {', '.join(twice)}")
     return table
 
 
-def reference_for(client: "Client", version: AnyVersion, path: Path) -> Reference | None:
-    """Return the reference whose kinds the columns of a file have; None if it is typed, or the version has none."""
+def reference_for(client: "Client", versions: Iterable[AnyVersion], path: Path) -> Reference | None:
+    """Return the reference whose kinds the columns of a CSV file have: that of the first version that has one.
+
+    None if the file is typed, or no version has a reference.
+    """
     if not is_csv(path):
         return None
-    with suppress(ReferenceNotFound):
-        return client.get_reference(version)
+    for version in versions:
+        with suppress(ReferenceNotFound):
+            return client.get_reference(version)
     return None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from modelward._given import check_given
 from modelward._record import Record
 from modelward.evidence.merkle import is_consistent
 
@@ -31,7 +32,11 @@ class LogHead(Record):
 
         Returns:
             Whether the proof shows it; a log without records is continued by every one.
+
+        Raises:
+            InvalidField: it is no head.
         """
+        check_given("earlier", earlier, LogHead)
         if earlier.records == 0:
             return True
         return is_consistent(earlier.records, earlier.root, self.records, self.root, self.proof)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
+from modelward._given import check_given
 from modelward.evidence.model_bundle import (
     PAYLOAD_TYPE,
     SIGNATURE_FILE,
@@ -71,8 +72,10 @@ def verify_model_signature(bundle: bytes, keys: Iterable[bytes], names: Iterable
     Raises:
         ModelSignatureError: no trusted key signed the bundle, or the files are not those that were signed.
         ValueError: a key is not one of these.
+        InvalidField: the bundle is not bytes.
         ImportError: the extra `verify` is not installed.
     """
+    check_given("bundle", bundle, bytes)
     parsed = parse_bundle(bundle)
     if parsed.method is not SigningMethod.KEY:
         raise ModelSignatureError(f"is signed by the method {parsed.method}; only signatures by keys are verified here")

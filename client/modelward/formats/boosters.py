@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward.errors import FieldViolation, InvalidField
 from modelward.formats.outputs import Outputs, label_array, numbers
 from modelward.formats.predictor import Predictor
 from modelward.signature import ClassLabel, ColumnKind, Signature
@@ -100,15 +99,8 @@ class BoosterPredictor(Predictor):
         return Outputs(probabilities.argmax(axis=1), self.classes, probabilities.astype(np.float64))
 
     def from_columns(self, columns: Mapping[str, Array]) -> Any:
-        """Return columns in order as a matrix, with categories as their codes.
-
-        Raises:
-            InvalidField: there is text in another column.
-        """
-        coded = dict(zip(columns, self._coded(columns.values()), strict=True))
-        if text := [name for name, column in coded.items() if column.dtype == object]:
-            raise InvalidField(FieldViolation("data", f"column {text[0]!r} holds text, but the model takes numbers"))
-        return super().from_columns(coded)
+        """Return columns in order as a matrix, with categories as their codes."""
+        return super().from_columns(dict(zip(columns, self._coded(columns.values()), strict=True)))
 
     def _from_chosen(self, rows: Array) -> Any:
         if not self._categories:

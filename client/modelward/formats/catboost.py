@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,11 @@ class CatboostPredictor(Predictor):
 
     def _fits(self, table: Array) -> bool:
         return not self._categories and super()._fits(table)
+
+    @cached_property
+    def _kinds(self) -> Sequence[ColumnKind]:
+        """The kinds of the columns; those of categories, which take integers as well, are checked as they are read."""
+        return [ColumnKind.UNKNOWN if i in self._categories else ColumnKind.NUMBER for i in range(self._width)]
 
     def _matrix(self, frame: Any) -> Any:
         if not self._categories:

@@ -1,4 +1,4 @@
-"""Which estimators of scikit-learn make a matrix of a data frame before anything else."""
+"""Which estimators of scikit-learn make a matrix, or one of numbers, of a data frame before anything else."""
 
 from typing import Any
 
@@ -17,6 +17,21 @@ def converts_frames(model: Any) -> bool:
     if type(model).__name__ == "Pipeline":
         return all(converts_frames(step) for _, step in model.steps)
     return hasattr(model, "get_params") and not _has_parts(model)
+
+
+def takes_only_numbers(model: Any) -> bool:
+    """Return whether a model is one of scikit-learn that converts all that it is given to numbers, also text.
+
+    Args:
+        model: a fitted estimator, or another object.
+    """
+    if type(model).__name__ == "Pipeline":
+        return converts_frames(model) and all(takes_only_numbers(step) for _, step in model.steps)
+    if not converts_frames(model) or not hasattr(model, "__sklearn_tags__"):
+        return False
+    tags = model.__sklearn_tags__()
+    taken = tags.input_tags
+    return not (taken.categorical or taken.string or taken.dict or tags.no_validation)
 
 
 def _has_parts(model: Any) -> bool:

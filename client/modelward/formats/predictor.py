@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward.errors import FieldViolation, InvalidField
-from modelward.formats.frame_conversion import converts_frames
+from modelward.formats.frame_conversion import converts_frames, takes_only_numbers
 from modelward.formats.highest_probability import takes_highest_probability
 from modelward.formats.outputs import Outputs, labels, numbers, positions
-from modelward.shared.signature_check import check_columns
-from modelward.signature import ClassLabel, Signature
+from modelward.shared.signature_check import check_columns, fit_kinds
+from modelward.signature import ClassLabel, ColumnKind, Signature
 
 Array = NDArray[Any]
+NUMERIC = frozenset("fiub")
+"""The kinds of NumPy's types of numbers, and of booleans, which count as 1 and 0."""
 
 
 class Predictor:
@@ -22,7 +24,8 @@ class Predictor:
 
     Tables are data frames of pandas or polars, mappings of columns, or Arrow tables: columns are found by name, and
     other columns are ignored. An array or a list of rows has the columns in the order of the signature, and is given to
-    the model as it is. Missing values are passed on; what they do depends on the model.
+    the model as it is. Missing values are passed on; what they do depends on the model. Text in a column of numbers,
+    also that of a number such as "1.0", and numbers in a column of text are refused.
 
     This class serves models with the methods of scikit-learn, and functions of a table; a format whose models have
     other methods derives from it.
@@ -50,6 +53,7 @@ class Predictor:
         self._given_names = given_names
         self._last_columns: Any = None
         self._last_names: list[str] = []
+        self._last_dtypes: list[Any] = []
         self._last_chosen: list[str] = []
         self._places: list[int] = []
         self._calls()
@@ -89,7 +93,8 @@ class Predictor:
             Shape (rows,): the class of each row, or a float.
 
         Raises:
-            InvalidField: a column is missing, or an array has more or fewer columns than the model takes.
+            InvalidField: a column is missing or has values of another kind, or an array has more or fewer columns than
+                the model takes.
         """
         return np.asarray(self._predict(self._rows(table)))
 
@@ -128,7 +133,10 @@ class Predictor:
 
     def _fits(self, table: Array) -> bool:
         """Return whether the model takes an array as it is."""
-        return table.ndim == 2 and table.shape[1] == self._width and table.dtype != object
+        return table.ndim == 2 and table.shape[1] == self._width and self._takes_matrix(table)
+
+    def _takes_matrix(self, matrix: Array) -> bool:
+        return matrix.dtype.kind in NUMERIC and not self._takes_text
 
     def prepare(self, table: Any) -> Any:
         """Return a table in the form that the model takes, whose slices are rows.
@@ -151,7 +159,7 @@ class Predictor:
             raise _wrong(f"has shape {rows.shape}; give one row for each prediction, and one column for each input")
         if self._width and rows.shape[1] != self._width:
             raise _wrong(f"has {rows.shape[1]} columns, but the model takes {self._width}")
-        if rows.dtype != object:
+        if self._takes_matrix(rows):
             return rows
         return self._from_columns({name: rows[:, i] for i, name in enumerate(self._names or _numbered(rows.shape[1]))})
 
@@ -162,13 +170,30 @@ class Predictor:
             table = table.set_axis(table.columns.map(str), axis=1)[names]
         else:
             self._last_columns = table.columns
-        return table if self.in_frame else self._matrix(table)
+        if not self.in_frame:
+            return self._matrix(table)
+        self._check_frame(table)
+        return table
+
+    def _check_frame(self, table: Any) -> None:
+        """Refuse values of other kinds in a frame of the right columns; its types are compared once."""
+        dtypes = table.dtypes.tolist()
+        if dtypes == self._last_dtypes:
+            return
+        numeric = [getattr(dtype, "kind", "O") in NUMERIC for dtype in dtypes]
+        if self._takes_text or not all(numeric):
+            from modelward.data import to_columns
+
+            fit_kinds(to_columns(table), self._kinds, "data")
+        if all(numeric):
+            self._last_dtypes = dtypes
 
     def _from_columns(self, table: Any) -> Any:
         from modelward.data import named_columns, to_columns
 
         named = named_columns(table)
-        return self.from_columns(to_columns({name: named[name] for name in self._choose(list(named))}))
+        chosen = to_columns({name: named[name] for name in self._choose(list(named))})
+        return self.from_columns(fit_kinds(chosen, self._kinds, "data"))
 
     def from_columns(self, columns: Mapping[str, Array]) -> Any:
         """Return the columns, which were chosen and are in order, in the form that the model takes.
@@ -196,7 +221,10 @@ class Predictor:
             chosen = self._choose(names)
             self._places = [names.index(name) for name in chosen]
             self._last_chosen, self._last_names = list(chosen), list(names)
-        return self._from_chosen(matrix if self._places == list(range(len(names))) else matrix.take(self._places, 1))
+        rows = matrix if self._places == list(range(len(names))) else matrix.take(self._places, 1)
+        if self._takes_text:
+            fit_kinds(dict(zip(self._last_chosen, rows.T, strict=True)), self._kinds, "data")
+        return self._from_chosen(rows)
 
     def _from_chosen(self, rows: Array) -> Any:
         """Return floats of the chosen columns, in order, in the form that the model takes."""
@@ -210,6 +238,17 @@ class Predictor:
         return pd.DataFrame(rows, columns=self._last_chosen, copy=False)
 
     @cached_property
+    def _kinds(self) -> Sequence[ColumnKind]:
+        """The kinds of the columns that the model takes; none if these are not known."""
+        if takes_only_numbers(self.raw):
+            return [ColumnKind.NUMBER] * self._width
+        return [column.kind for column in self.signature.inputs]
+
+    @cached_property
+    def _takes_text(self) -> bool:
+        return ColumnKind.CATEGORY in self._kinds
+
+    @cached_property
     def _takes_highest(self) -> bool:
         known = takes_highest_probability(self.raw) and labels_of(self.raw.classes_)
         return bool(known) and known == self.classes  # None are known of a forest that predicts several labels.
@@ -219,8 +258,8 @@ class Predictor:
         return converts_frames(self.raw)
 
     def _matrix(self, frame: Any) -> Any:
-        kinds = {dtype.kind for dtype in frame.dtypes}
-        return frame.to_numpy(np.float64) if kinds <= set("fiub") else self._from_columns(frame)
+        numeric = {dtype.kind for dtype in frame.dtypes} <= NUMERIC and not self._takes_text
+        return frame.to_numpy(np.float64) if numeric else self._from_columns(frame)
 
     def _choose(self, names: Sequence[str]) -> Sequence[str]:
         """Return the names of the columns that the model takes, in its order.
@@ -301,13 +340,14 @@ def _is_frame(table: Any) -> bool:
 
 
 def _array(rows: Any) -> Array:
-    array = np.asarray(rows) if hasattr(rows, "__array__") else np.array(rows, dtype=object)
-    if array.dtype != object:
-        return array
+    """Return rows as float64 where all their values are numbers, and as objects otherwise."""
+    if hasattr(rows, "__array__"):
+        return np.asarray(rows)
     try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError):
-        return array
+        array = np.array(rows)
+    except ValueError:  # Rows of unequal length.
+        return np.array(rows, dtype=object)
+    return array.astype(np.float64) if array.dtype.kind in NUMERIC else np.array(rows, dtype=object)
 
 
 def _numbered(width: int) -> list[str]:

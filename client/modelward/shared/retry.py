@@ -48,8 +48,8 @@ ACTOR_HEADER_UTF8 = "modelward-actor-bin"
 """The same header in UTF-8: the only kind of metadata in which gRPC sends characters beyond ASCII."""
 STATUS_DETAILS = "grpc-status-details-bin"
 SEND_SMALLER = (
-    "send a large table in smaller batches, by URI, or as a stream (score_stream, set_reference, detect_drift; "
-    "ScoreStream, SetReference, DetectDriftStream), and upload files first (UploadBlobs)"
+    "send a large table in smaller batches, by URI, or as a stream (ScoreStream, SetReference, DetectDriftStream), "
+    "and upload files first (UploadBlobs)"
 )
 """The fix for a message that is too large."""
 LOST_STATUS = "Internal error from Core"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField, NothingToReplay
-from modelward.kinds import kind_of, missing_in
+from modelward.kinds import Column, Kind, category_labels, kind_of, missing_in
 from modelward.lifecycle import VersionRef
 from modelward.replay import Replay, ReplayedRows
 from modelward_server.drift.replay_rows import SeenRows, labels_of, seen_rows
@@ -166,9 +166,7 @@ class _LabelledRows:
         check_ignored(names, ignored)
         self._parts = []
         chosen = [name for name in names if name not in ignored]
-        for name in chosen:
-            _check_kind(name, parts)
-        columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in chosen}
+        columns = {name: _joined(name, [part.pop(name) for part in parts]) for name in chosen}
         self._reservation.transfer_to(columns)
         return columns
 
@@ -185,13 +183,20 @@ class _LabelledRows:
         )
 
 
-def _check_kind(name: str, parts: Sequence[Columns]) -> None:
-    """Refuse a column that holds values of different kinds, as different versions may have seen."""
-    kinds = {kind_of(part[name]) for part in parts if not missing_in(part[name]).all()}
-    if len(kinds) > 1:
+def _joined(name: str, parts: Sequence[Column]) -> Column:
+    """Return a column that came in parts; booleans that came beside text are text, as in live windows.
+
+    Raises:
+        InvalidField: the parts hold values of different kinds, as different versions may have seen.
+    """
+    kinds = {kind_of(part) for part in parts if not missing_in(part).all()}
+    if kinds == {Kind.CATEGORY, Kind.TRUTH}:
+        parts = [np.array([*category_labels(part), None], object)[:-1] for part in parts]
+    elif len(kinds) > 1:
         found = " and ".join(sorted(kinds))
         fix = f"saw {found} in the column {name!r}; name one version, or a shorter time"
         raise InvalidField(FieldViolation(FIELD, fix))
+    return np.concatenate(parts)
 
 
 def _rows_of(table: bytes) -> int:

@@ -11,7 +11,8 @@ from typing import IO, Any
 import pyarrow as pa
 
 from modelward.cli.output import Failure
-from modelward.cli.tables import is_csv, is_parquet, read_table
+from modelward.cli.tables import is_csv, is_parquet, read_columns
+from modelward.drift import Reference
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.suggestions import unknown_columns
 
@@ -56,7 +57,7 @@ class Columns:
         return {**{field: [name] for field, name in one.items() if name}, "ignore": self.ignored}
 
 
-def uploaded_data(content: IO[bytes], columns: Columns, folder: Path) -> dict[str, Any]:
+def uploaded_data(content: IO[bytes], columns: Columns, reference: Reference | None, folder: Path) -> dict[str, Any]:
     """Return the arguments of `AsyncClient.compare` for a file that was uploaded, which is detected by its content.
 
     A CSV file is read here. Parquet is left to the server, which decodes it in a process with limits.
@@ -64,6 +65,7 @@ def uploaded_data(content: IO[bytes], columns: Columns, folder: Path) -> dict[st
     Args:
         content: the file's.
         columns: what its columns are.
+        reference: determines the kind of a CSV column, as in the commands.
         folder: where a copy is kept, as long as the comparison needs it.
 
     Raises:
@@ -80,7 +82,7 @@ def uploaded_data(content: IO[bytes], columns: Columns, folder: Path) -> dict[st
         raise _problem("the file is no CSV or Parquet file")
     _check_header(path)
     try:
-        return columns.of_table(read_table(path))
+        return columns.of_table(read_columns(path, reference, columns.ignored))
     except Failure as error:
         raise _problem(error.message.replace(str(path), "the file")) from None
 

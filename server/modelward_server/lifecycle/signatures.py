@@ -12,7 +12,8 @@ from modelward.signature import ColumnKind, Signature
 from modelward_server.lifecycle.repository import signature_of
 from modelward_server.storage.tables import VersionRow
 
-KINDS = {FeatureKind.NUMBER: ColumnKind.NUMBER, FeatureKind.CATEGORY: ColumnKind.CATEGORY}
+TRUTHS = {"true", "false"}
+"""The categories of a column of booleans."""
 BY_REFERENCE = "by_reference"
 """Where a stored signature says what of its inputs is the reference's, because the model does not know it."""
 NOTHING, NAMES, INPUTS = "nothing", "names", "inputs"
@@ -34,11 +35,17 @@ def take_reference(row: VersionRow, features: Sequence[FeatureProfile], field: s
     own = _own_signature(row)
     names = [feature.name for feature in features]
     check_columns(own, names, field)
-    known = Signature.of(names, kinds=[KINDS[feature.kind] for feature in features])
+    known = Signature.of(names, kinds=[_kind_of(feature) for feature in features])
     by_reference = NOTHING if own.names else NAMES if own.inputs else INPUTS
     row.signature = to_json(own.completed(known)) | {BY_REFERENCE: by_reference}
     if row.trial_result and row.format in formats():
         row.trial_result, row.trial_claimed_until = TrialResult.PENDING, None
+
+
+def _kind_of(feature: FeatureProfile) -> ColumnKind:
+    if feature.kind is FeatureKind.NUMBER:
+        return ColumnKind.NUMBER
+    return ColumnKind.BOOLEAN if feature.categories and TRUTHS.issuperset(feature.categories) else ColumnKind.CATEGORY
 
 
 def _own_signature(row: VersionRow) -> Signature:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +17,13 @@ from starlette.requests import Request
 from modelward import AsyncClient, Comparison
 from modelward.caller import Caller, Role
 from modelward.comparison import ComparisonProgress, Metric
+from modelward.drift import Reference
 from modelward.errors import (
     FieldViolation,
     InvalidField,
     ModelNotFound,
     ModelwardError,
+    ReferenceNotFound,
     RoleTooLow,
     SourceNotAllowed,
     VersionNotFound,
@@ -170,6 +173,10 @@ async def begin(client: AsyncClient, runs: Runs, form: UploadForm, caller: Calle
         return await _begun(client, runs, asked, form, _checked_id(run_id))
     except InvalidField as error:
         problems = {_field_of(one.field): one.description for one in error.violations}
+        if (
+            asked.given["uri"] and not form.file and "file" in problems
+        ):  # Whichever way the data came, their argument is the same.
+            problems["uri"] = problems.pop("file")
     except ModelwardError as error:
         problems = {next((name for kinds, name in WHERE.items() if isinstance(error, kinds)), ""): error.message}
     if form.file:
@@ -180,7 +187,7 @@ async def begin(client: AsyncClient, runs: Runs, form: UploadForm, caller: Calle
 async def _begun(client: AsyncClient, runs: Runs, asked: Asked, form: UploadForm, run_id: str) -> Run:
     versions, folder = _checked_versions(asked), temporary_folder()
     try:
-        arguments = await _data(asked, form, Path(folder.name))
+        arguments = await _data(client, asked, form, Path(folder.name))
     except BaseException:
         folder.cleanup()
         raise
@@ -200,7 +207,7 @@ async def _begun(client: AsyncClient, runs: Runs, asked: Asked, form: UploadForm
     return run
 
 
-async def _data(asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
+async def _data(client: AsyncClient, asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
     uri, columns = asked.given["uri"], asked.columns
     if not columns.label:
         raise InvalidField(FieldViolation("label", "name the column with the labels"))
@@ -208,7 +215,16 @@ async def _data(asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
         raise InvalidField(FieldViolation("file", "choose a file, or give the URI of one; not both"))
     if not form.file:
         return columns.of_parquet(uri)
-    return await asyncio.to_thread(uploaded_data, form.file.file, columns, folder)
+    reference = await _reference(client, asked.versions)
+    return await asyncio.to_thread(uploaded_data, form.file.file, columns, reference, folder)
+
+
+async def _reference(client: AsyncClient, versions: Sequence[str]) -> Reference | None:
+    """Return the reference of the first version that has one."""
+    for version in versions:
+        with suppress(ReferenceNotFound):
+            return await client.get_reference(version)
+    return None
 
 
 def _checked_versions(asked: Asked) -> tuple[str, ...]:
