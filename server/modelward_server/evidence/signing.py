@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelward_server.evidence.pkcs11 import SCHEME, token_signer
+from modelward_server.settings import SettingError
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
+
+SETTING = "signing_key"
 
 
 class EvidenceSigner:
@@ -20,14 +23,16 @@ class EvidenceSigner:
         location: a file with a private key in PEM, or a PKCS#11 URI (RFC 7512).
 
     Raises:
-        ValueError: there is no such key, or the extra `signing` is not installed.
+        SettingError: there is no such key, or the extra `signing` is not installed.
     """
 
     def __init__(self, location: str) -> None:
         try:
             self._signer = token_signer(location) if location.startswith(SCHEME) else _file_signer(Path(location))
         except ModuleNotFoundError as error:
-            raise ValueError(f"signing needs {error.name}: pip install 'modelward[signing]'") from None
+            raise SettingError(SETTING, f"signing needs {error.name}: pip install 'modelward[signing]'") from None
+        except ValueError as error:
+            raise SettingError(SETTING, str(error)) from None
 
     @property
     def key_id(self) -> str:
