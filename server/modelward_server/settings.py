@@ -262,7 +262,7 @@ class Settings(BaseSettings):
     timestamp_url: str = Field(
         default="",
         repr=False,
-        description="http(s) URL of the authority that stamps evidence with the time (RFC 3161). Empty: nobody does.",
+        description="http(s) URL of the authority for time stamps of evidence (RFC 3161). Empty: no time stamps.",
     )
     channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")

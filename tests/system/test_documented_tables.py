@@ -3,6 +3,7 @@
 import re
 
 from modelward.errors import ModelwardError
+from modelward_server.app import SERVICES
 from modelward_server.settings import Settings
 from tests.support.documents import ROOT
 
@@ -38,6 +39,15 @@ def test_the_errors_are_all_told_with_their_status() -> None:
         assert advice
         told |= dict.fromkeys(re.findall(r"`(\w+)`", reasons), status)
     assert told == {reason: error.status.name for reason, error in ModelwardError.by_reason.items()}
+
+
+def test_the_services_are_all_in_the_contract_and_in_the_picture_of_the_parts() -> None:
+    contract, picture = ((ROOT / "docs" / path).read_text() for path in ("contract.md", "images/parts.svg"))
+    assert set(re.findall(r"^\| `([a-zA-Z0-9.]+)` \|", contract.partition("## ")[0], re.MULTILINE)) >= {
+        service.removeprefix("modelward.v1.") for service in SERVICES
+    }
+    ours = {service.removeprefix("modelward.v1.") for service in SERVICES if service.startswith("modelward.")}
+    assert set(re.findall(r">(\w+Service)<", picture)) == ours
 
 
 def test_the_readme_is_read_in_five_minutes() -> None:

@@ -69,5 +69,5 @@ def _file_signer(path: Path) -> Signer:
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"the signing key {path} cannot be read: {error}") from None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-        raise ValueError(f"the signing key {path} is none of the curve P-256; make one as docs/evidence.md shows")
+        raise ValueError(f"the signing key {path} is not on the curve P-256; make one as docs/evidence.md shows")
     return CryptoSigner(key)
