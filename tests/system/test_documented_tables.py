@@ -50,5 +50,13 @@ def test_the_services_are_all_in_the_contract_and_in_the_picture_of_the_parts() 
     assert set(re.findall(r">(\w+Service)<", picture)) == ours
 
 
+def test_the_background_tasks_are_all_told() -> None:
+    table = (ROOT / "docs" / "operating.md").read_text().partition("| task | purpose |\n")[2].partition("\n\n")[0]
+    told = {task for line in table.splitlines() for task in re.findall(r"`([a-z0-9-]+)`", line.split(" | ")[0])}
+    sources = "".join(path.read_text() for path in (ROOT / "server" / "modelward_server").rglob("*.py"))
+    for task in re.findall(r'background\.start\(\s*f?"([a-z-]+)', sources):
+        assert task in told or (task.endswith("-") and any(name.startswith(task) for name in told))
+
+
 def test_the_readme_is_read_in_five_minutes() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 170
