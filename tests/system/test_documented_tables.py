@@ -1,7 +1,13 @@
 """The tables of settings and errors are whole, and the README stays short."""
 
 import re
+from collections.abc import Iterator
 
+import click
+
+import modelward
+from modelward import AsyncClient, Client
+from modelward.cli.commands import cli
 from modelward.errors import ModelwardError
 from modelward_server.app import SERVICES
 from modelward_server.settings import Settings
@@ -56,6 +62,40 @@ def test_the_background_tasks_are_all_told() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "server" / "modelward_server").rglob("*.py"))
     for task in re.findall(r'background\.start\(\s*f?"([a-z-]+)', sources):
         assert task in told or (task.endswith("-") and any(name.startswith(task) for name in told))
+
+
+def test_the_commands_are_all_told() -> None:
+    page = (ROOT / "docs" / "command.md").read_text()
+    assert [words for words in commands(cli) if not told_of(words, page)] == []
+
+
+def commands(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of each command."""
+    if not isinstance(command, click.Group):
+        yield words
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found
+        yield from commands(found, *words, name)
+
+
+def told_of(words: tuple[str, ...], page: str) -> bool:
+    """Return whether a page has a command; those of a group may be listed by their last words after the first."""
+    if f"modelward {' '.join(words)}" in page:
+        return True
+    group = re.search(rf"\[`{words[0]} [^]]*\]", page)
+    return bool(group) and any(f"{mark}{words[-1]}`" in group[0] for mark in ("`", " "))
+
+
+def test_the_public_names_are_all_in_the_reference() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    modules = set(re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)) | {Client.__module__, AsyncClient.__module__}
+    public = [(name, getattr(modelward, name)) for name in modelward.__all__]
+    assert [
+        name for name, value in public if getattr(value, "__module__", "") and value.__module__ not in modules
+    ] == []
 
 
 def test_the_readme_is_read_in_five_minutes() -> None:
