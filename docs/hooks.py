@@ -38,6 +38,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links to the repository's files lead to their pages."""
+    if "/" in page.file.src_uri:  # There, `../` leads to another page.
+        return markdown
     return _relinked(markdown.replace("](../", "]("))
 
 

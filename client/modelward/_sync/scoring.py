@@ -81,6 +81,11 @@ class Scoring(Connection):
             RoleTooLow: only trainers may observe.
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
+
+        Examples:
+            >>> found = mw.score("spx-trend", X)
+            >>> print(found.version, found.stage, len(found.predictions))
+            spx-trend/1 production 400
         """
         options = options_of((), as_of, top_k, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
@@ -134,6 +139,11 @@ class Scoring(Connection):
             RoleTooLow: only trainers may observe.
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
+
+        Examples:
+            >>> champion, challenger = mw.score_versions("spx-trend", X, ["production", "staging"])
+            >>> print(champion.version, challenger.version)
+            spx-trend/1 spx-trend/2
         """
         options = options_of(versions, as_of, top_k, row_errors, observe=observe)
         request = pb.ScoreRequest(model=model, options=options, ids=row_ids(ids), request_id=request_id)
