@@ -85,8 +85,8 @@ def told_of(words: tuple[str, ...], page: str) -> bool:
     """Return whether a page has a command; those of a group may be listed by their last words after the first."""
     if f"modelward {' '.join(words)}" in page:
         return True
-    group = re.search(rf"\[`{words[0]} [^]]*\]", page)
-    return bool(group) and any(f"{mark}{words[-1]}`" in group[0] for mark in ("`", " "))
+    groups = re.findall(rf"\[`{words[0]} [^]]*\]", page)
+    return any(f"{mark}{words[-1]}`" in group for group in groups for mark in ("`", " "))
 
 
 def test_the_public_names_are_all_in_the_reference() -> None:
