@@ -2,7 +2,7 @@
 
     python benchmarks/refused_messages.py [--messages 1000] [--at-once 32] [--megabytes 60]
 
-`modelward serve --auth true`, which is sent messages of 60 MB, 32 at a time and each from a connection of its own: by
+`modelward serve --auth`, which is sent messages of 60 MB, 32 at a time and each from a connection of its own: by
 strangers, who have no token; by a viewer, to a call that is for trainers; by the same viewer to a call that viewers may
 make; and that once more as gzip, which is 60 kB on the wire and 60 MB when it is unpacked.
 """

@@ -27,7 +27,7 @@ OUTSIDE = re.compile(
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are no files of this folder."""
+    """Add the pages that are not files of this folder."""
     for name, page in COPIES.items():
         text = (ROOT / name).read_text()
         files.append(File.generated(config, page, content=_relinked(text.replace("](docs/", "]("))))
@@ -38,6 +38,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links to the repository's files lead to their pages."""
+    if "/" in page.file.src_uri:  # There, `../` leads to another page.
+        return markdown
     return _relinked(markdown.replace("](../", "]("))
 
 

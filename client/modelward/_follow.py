@@ -103,7 +103,7 @@ class CurrentModel:
         self._state = followed
 
     def end(self, why: ModelwardError) -> None:
-        """Use no version any more: the model is halted, or its stage is empty."""
+        """No longer use any version: the model is halted, or its stage is empty."""
         self._state = why
         self.failed.clear()
 
@@ -195,7 +195,7 @@ def _not_loaded(version: ModelVersion, error: Exception) -> ModelFailed:
 
 
 class FollowCallbacks:
-    """What a user wants to be told of; an exception of theirs is logged, and does not end the follower."""
+    """The user's callbacks; an exception that one raises is logged, and does not end the follower."""
 
     def __init__(self, on_swap: OnSwap | None, on_failure: OnFailure | None) -> None:
         self._on_swap = on_swap

@@ -108,18 +108,21 @@ class CustomMetric(str):
     """A metric of the user's own: the name of a column of the predictions, such as `loss:slippage`.
 
     The metric is the mean of the column over the rows; with `time_loss:` and `time_gain:` that over the times, of a
-    value that all rows of a time share.
-
-    Args:
-        name: `loss:`, `gain:`, `time_loss:` or `time_gain:`, then a name of up to 64 letters, digits, spaces and `._-`.
-
-    Raises:
-        ValueError: the name has another form.
+    value that all rows of a time share. The text begins with `loss:`, `gain:`, `time_loss:` or `time_gain:`, and
+    continues with a name of up to 64 letters, digits, spaces and `._-`; any other form raises `ValueError`.
     """
 
     __slots__ = ()
 
     def __new__(cls, name: str) -> "CustomMetric":
+        """Check the form of the name.
+
+        Args:
+            name: the kind and the name of the column.
+
+        Raises:
+            ValueError: the name has another form.
+        """
         if not _CUSTOM.fullmatch(name):
             raise ValueError(f"{name!r} is not of the form loss:NAME, gain:NAME, time_loss:NAME or time_gain:NAME")
         return super().__new__(cls, name)

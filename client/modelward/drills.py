@@ -16,7 +16,7 @@ class EngineProof(StrEnum):
     WAITING = "waiting"
     """It has not answered, and the drill has not ended."""
     PROVEN = "proven"
-    """It answered before the drill ended: it would use no version any more, or it used none."""
+    """It answered before the drill ended: it would no longer use any version, or it used none."""
     NOT_PROVEN = "not_proven"
     """It had not answered when the drill ended."""
 

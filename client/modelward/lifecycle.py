@@ -665,14 +665,14 @@ class EventKind(StrEnum):
     """The performance declined; the subject is the alarm."""
     ENGINE = "engine"
     """An engine reported another version or failure than before, for the first time, or again after it was gone; the
-    subject is its status. Only sent to who asks for it, as it happens, and not again when a watch resumes."""
+    subject is its status. Only sent to watches that name it, as it happens, and not again when a watch resumes."""
     JOB = "job"
-    """The state of a retraining job changed; the subject is the change. Only sent to who asks for it."""
+    """The state of a retraining job changed; the subject is the change. Only sent to watches that name it."""
     APPROVAL = "approval"
     """A request of approval was made, decided, withdrawn or used; the subject is the request. Only sent to who asks for
     it."""
     FINDING = "finding"
-    """A finding was opened, changed or closed; the subject is the finding. Only sent to who asks for it."""
+    """A finding was opened, changed or closed; the subject is the finding. Only sent to watches that name it."""
     DRILL = "drill"
     """A drill started or ended; the subject is the drill."""
 
@@ -871,7 +871,7 @@ class Reconciliation(TableRecord):
     def _describe(self) -> str:
         mended = sum(difference.mended for difference in self.differences)
         return sentence(
-            counted(self.versions, "version"), counted(len(self.differences), "difference"), f"{mended} mended"
+            counted(self.versions, "version"), counted(len(self.differences), "difference"), f"{mended} repaired"
         )
 
     def _rows(self) -> Sequence[MlflowDifference]:

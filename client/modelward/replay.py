@@ -11,7 +11,7 @@ class Replay(Record):
     """The rows of live monitoring on which versions are compared."""
 
     since: timedelta
-    """Rows that were seen in so much time until now."""
+    """Rows that were seen in this duration up to now."""
     model: str = ""
     """The model whose versions saw them, one of those compared; by default that of the baseline, or the only one."""
     version: int = 0

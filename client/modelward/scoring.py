@@ -65,7 +65,7 @@ class Scores(TableRecord):
     sequence: int = 0
     """The position in the order of changes at which the version was chosen."""
     request_id: str = ""
-    """The id of the call, by which the log of scores tells of it; of a stream, that of the part."""
+    """The id of the call, which identifies it in the log of scores; of a stream, that of the part."""
     logged: LoggedAnswer | None = None
     """With `as_of`, how this answer compares with what was logged then; None if the log has nothing of the version."""
 

@@ -67,6 +67,19 @@ def is_database_url(url: str) -> bool:
     return True
 
 
+class SettingError(ValueError):
+    """A setting's value cannot be used, which shows only when the server starts.
+
+    Args:
+        setting: its name.
+        reason: why, without a secret.
+    """
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(reason)
+        self.setting = setting
+
+
 RENAMED = {"workers": "processes", "worker_seconds": "sandbox_seconds", "worker_memory_mb": "sandbox_memory_mb"}
 """Settings by their names in release 0.1, which the commands accept for one release more."""
 
@@ -259,7 +272,7 @@ class Settings(BaseSettings):
     timestamp_url: str = Field(
         default="",
         repr=False,
-        description="http(s) URL of the authority that stamps evidence with the time (RFC 3161). Empty: nobody does.",
+        description="http(s) URL of the authority for time stamps of evidence (RFC 3161). Empty: no time stamps.",
     )
     channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
@@ -323,7 +336,7 @@ class Settings(BaseSettings):
         if not is_loopback(host) and not (cert and proven):
             raise ValueError(
                 f"listening on {host} needs --tls-cert and --tls-key, and authentication: "
-                "--auth true for tokens, --tls-client-ca for certificates or --jwt-keys; or use 127.0.0.1"
+                "--auth for tokens, --tls-client-ca for certificates or --jwt-keys; or use 127.0.0.1"
             )
         return value
 

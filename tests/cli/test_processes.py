@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from modelward.cli.commands import MODULES
+from modelward_server.cli.serve import serve
 from modelward_server.settings import Settings
 from tests.support.misbehaving_server import misbehaving_server
 from tests.support.ports import free_port
@@ -172,6 +174,36 @@ def test_a_store_that_cannot_be_opened_is_one_line(flag: str, value: str, code: 
     [line] = done.stderr.splitlines()
     assert line.startswith(f"{flag} (MODELWARD_{flag.strip('-').replace('-', '_').upper()}): ")
     assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "setting"),
+    [
+        (("--auth", "--signing-key", "absent.pem"), "signing_key"),
+        (("--signing-key", "garbage.pem"), "signing_key"),
+        (("--signing-key", "pkcs11:token=none"), "signing_key"),
+        (("--tls-cert", "garbage.pem", "--tls-key", "garbage.pem"), "tls_cert"),
+        (("--trusted-signers", "garbage.pem"), "trusted_signers"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(flags: tuple[str, ...], setting: str, tmp_path: Path) -> None:
+    (tmp_path / "garbage.pem").write_text("garbage")
+    placed = (str(tmp_path / flag) if flag.endswith(".pem") else flag for flag in flags)
+    done = modelward("serve", "--port", "0", "--data-dir", tmp_path / "data", *placed)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"--{setting.replace('_', '-')} (MODELWARD_{setting.upper()}): ")
+
+
+def test_flags_of_booleans_may_stand_alone_or_have_a_value(tmp_path: Path) -> None:
+    booleans = {name for name, field in Settings.model_fields.items() if field.annotation is bool}
+    flags = {param.name: param for param in serve.get_params(click.Context(serve))}
+    optional = {name for name, param in flags.items() if param.metavar == "[true|false]"}
+    assert optional == booleans
+    for name in sorted(booleans):
+        option = f"--{name.replace('_', '-')}"
+        for given, expected in ([option, "--port", "0"], "true"), ([option, "false"], "false"), ([option], "true"):
+            assert serve.make_context("serve", list(given)).params[name] == expected
 
 
 def test_serve_with_names_of_the_last_release_uses_and_reports_them(tmp_path: Path) -> None:

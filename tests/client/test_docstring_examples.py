@@ -39,7 +39,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("data")
     key = write_key(folder)
     trusted = (str(key.with_suffix(".pub")),)
-    running = RunningServer(Settings(port=0, data_dir=folder, signing_key=str(key), trusted_evidence_keys=trusted))
+    running = RunningServer(
+        Settings(port=0, data_dir=folder, signing_key=str(key), trusted_evidence_keys=trusted, scoring_processes=8)
+    )
     yield running.target
     running.stop()
 

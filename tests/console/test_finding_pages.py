@@ -51,7 +51,7 @@ async def test_a_finding_is_opened_changed_and_closed_by_those_who_may(at_desk: 
     )
     await be(at_desk, desk, "junior")
     assert change in await seen(at_desk, page)
-    assert "You can neither lower its severity nor take its day away" in await seen(at_desk, change)
+    assert "You can neither lower its severity nor remove its due date" in await seen(at_desk, change)
     new = {"severity": "high", "owner": "quant", "due": "2099-01-01", "remedy": "charge costs"}
     lower = await send(at_desk, change, {**new, "severity": "low"})
     assert (lower.status_code, "charge costs" in lower.text) == (403, True)

@@ -86,7 +86,7 @@ NOT_RUN = {
         "needs a cluster; tests/retraining starts one"
     ),
     "pip install 'modelward[server,otel]'": "needs a collector; test_telemetry.py is one",
-    "modelward serve --log-format json --log-calls true": "takes the port; tests/observability starts such servers",
+    "modelward serve --log-format json --log-calls": "takes the port; tests/observability starts such servers",
     "modelward serve --trusted-signers /etc/modelward/trusted": "takes the port; tests/evidence starts such servers",
     "modelward token create ada --role operator": "needs the token that it prints; test_network_page.py does it",
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (

@@ -39,7 +39,7 @@ class AsyncApprovals(AsyncConnection):
             conditions: what must hold for the approval, in words.
             evidence: ids of comparisons and drift reports, and names of A/B tests, on which the request is based.
             expires_at: from then on it can neither be decided nor used; None for no limit.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The request, which waits for its decisions.
@@ -79,7 +79,7 @@ class AsyncApprovals(AsyncConnection):
             function: the function, such as `"risk"`; empty for the only one of the request that the caller holds.
             comment: why, or under which conditions.
             etag: the expected etag of the request; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The request with the decision.
@@ -104,7 +104,7 @@ class AsyncApprovals(AsyncConnection):
             comment: why.
             function: the function, such as `"risk"`; empty for the only one of the request that the caller holds.
             etag: the expected etag of the request; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The request with the decision.
@@ -134,7 +134,7 @@ class AsyncApprovals(AsyncConnection):
         Args:
             approval_id: the id of the request.
             etag: the expected etag of the request; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The withdrawn request.

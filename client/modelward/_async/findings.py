@@ -43,7 +43,7 @@ class AsyncFindings(AsyncConnection):
             due: the day by which it is to be remedied.
             remedy: the remedy that is planned.
             evidence: ids of comparisons and drift reports, and names of A/B tests, that show it.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The finding.
@@ -83,17 +83,17 @@ class AsyncFindings(AsyncConnection):
         etag: str = "",
         request_id: str = "",
     ) -> Finding:
-        """Change an open finding; its owner may, and reviewers. What is None stays as it is.
+        """Change an open finding; its owner may, and reviewers. Arguments that are None change nothing.
 
         Args:
             finding_id: the id of the finding.
             owner: who remedies it.
             due: the day by which it is to be remedied.
-            no_due: take the day away, which has the conditions of `close_finding`.
+            no_due: remove the due date, which has the conditions of `close_finding`.
             severity: how serious it is; to lower it has the conditions of `close_finding`.
             remedy: the remedy that is planned.
             etag: the expected etag of the finding; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The changed finding.
@@ -102,12 +102,12 @@ class AsyncFindings(AsyncConnection):
             FindingNotFound: there is no such finding.
             FindingClosed: it was closed.
             RoleTooLow: the caller neither owns it nor reviews.
-            NotIndependent: the severity is lowered or the day taken away, and the caller may not close the finding.
+            NotIndependent: the severity is lowered or the due date removed, and the caller may not close the finding.
             InvalidField: both a day and `no_due` are given.
             EtagMismatch: it changed since `etag` was read.
         """
         if no_due and due is not None:
-            raise InvalidField(FieldViolation("due", "is given with no_due, which takes it away"))
+            raise InvalidField(FieldViolation("due", "is given with no_due, which removes it"))
         request = pb.UpdateFindingRequest(
             finding_id=finding_id,
             owner=owner,
@@ -129,7 +129,7 @@ class AsyncFindings(AsyncConnection):
             remedy: the remedy that was made.
             comment: how that was verified, or what remains.
             etag: the expected etag of the finding; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The closed finding.

@@ -97,7 +97,7 @@ class AsyncRegistering(AsyncUploading):
                 What cannot be found is left out.
             job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
                 it, and a job has one version.
-            request_id: a UUID of the caller's own, with which the same call can be repeated after a crash: it returns
+            request_id: a UUID that you choose, with which the same call can be repeated after a crash: it returns
                 the version of the first one. The model must then be the same files. A new one by default.
             timeout: seconds for each of the calls involved; those of the client by default.
 
@@ -181,7 +181,7 @@ class AsyncRegistering(AsyncUploading):
             lineage: where it comes from, and what is known of it.
             collect_lineage: whether to find what `lineage` leaves empty, as for `register`.
             job: the retraining job that produced the version, as returned by `lease_job`.
-            request_id: a UUID of the caller's own, as for `register`.
+            request_id: a UUID that you choose, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
 
         Returns:
@@ -263,7 +263,7 @@ class AsyncRegistering(AsyncUploading):
             lineage: where it comes from, and what is known of it.
             collect_lineage: whether to find what `lineage` leaves empty, as for `register`.
             job: the retraining job that produced the version, as returned by `lease_job`.
-            request_id: a UUID of the caller's own, as for `register`.
+            request_id: a UUID that you choose, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
 
         Returns:

@@ -52,18 +52,18 @@ class AsyncScoring(AsyncConnection):
             alias: `"production"`, `"staging"`, or `"latest"` for the highest number.
             as_of: predict with the version that held the stage or alias at this past time, with its time zone.
             names: the columns of an array; `x0`, `x1`, ... by default.
-            top_k: only so many rows, those with the highest scores: the predicted number, or of two classes the
+            top_k: only this many rows, those with the highest scores: the predicted number, or of two classes the
                 probability of the second. 0 for all.
-            row_errors: tell the rows for which the model fails in `failed`, and answer the others; otherwise one such
+            row_errors: list the rows for which the model fails in `failed`, and answer the others; otherwise one such
                 row fails the call.
             ab_test: the A/B test that chooses the version, by the variant of `unit`; not with a version, stage, alias
                 or past time. That the unit has seen its variant is recorded.
             unit: with `ab_test`, the unit, such as an account.
-            observe: monitor the rows as live data of the version, and record the predictions for labels that come by
-                `record_outcomes`. Both happen after the answer. For trainers.
+            observe: monitor the rows as live data of the version, and record the predictions for labels that arrive
+                later by `record_outcomes`. Both happen after the answer. Requires the role trainer.
             ids: with `observe`, the id of each row's prediction: text, whole numbers, UUIDs, dates or times, as for
                 `record_outcomes`. A call that is repeated with them is observed once.
-            request_id: a UUID of the caller's own, by which the log of scores tells of the call; a new one by default.
+            request_id: a UUID that you choose, which identifies the call in the log of scores; a new one by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -80,6 +80,11 @@ class AsyncScoring(AsyncConnection):
             RoleTooLow: only trainers may observe.
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
+
+        Examples:
+            >>> found = await mw.score("spx-trend", X)
+            >>> print(found.version, found.stage, len(found.predictions))
+            spx-trend/1 production 400
         """
         options = options_of((), as_of, top_k, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
@@ -112,11 +117,11 @@ class AsyncScoring(AsyncConnection):
             versions: up to 10: numbers, or the aliases `"production"`, `"staging"` and `"latest"`.
             as_of: predict with the versions that held the aliases at this past time, with its time zone.
             names: the columns of an array; `x0`, `x1`, ... by default.
-            top_k: only so many rows of each version, those with the highest scores, as for `score`.
-            row_errors: tell the rows for which a model fails, as for `score`.
+            top_k: only this many rows of each version, those with the highest scores, as for `score`.
+            row_errors: list the rows for which a model fails, as for `score`.
             observe: monitor the rows and record the predictions, of each of the versions, as for `score`.
             ids: with `observe`, the id of each row's prediction, as for `score`.
-            request_id: a UUID of the caller's own, by which the log of scores tells of the call; a new one by default.
+            request_id: a UUID that you choose, which identifies the call in the log of scores; a new one by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -133,6 +138,11 @@ class AsyncScoring(AsyncConnection):
             RoleTooLow: only trainers may observe.
             LimitReached: too many calls wait for the model, or the server has no room to load it.
             NotServed: the server was started without `--scoring-processes`.
+
+        Examples:
+            >>> champion, challenger = await mw.score_versions("spx-trend", X, ["production", "staging"])
+            >>> print(champion.version, challenger.version)
+            spx-trend/1 spx-trend/2
         """
         options = options_of(versions, as_of, top_k, row_errors, observe=observe)
         request = pb.ScoreRequest(model=model, options=options, ids=row_ids(ids), request_id=request_id)
@@ -166,7 +176,7 @@ class AsyncScoring(AsyncConnection):
             alias: `"production"`, `"staging"`, or `"latest"` for the highest number.
             as_of: predict with the version that held the stage or alias at this past time, with its time zone.
             names: the columns of an array; `x0`, `x1`, ... by default.
-            row_errors: tell the rows for which the model fails, as for `score`.
+            row_errors: list the rows for which the model fails, as for `score`.
             ab_test: the A/B test that chooses the version, as for `score`.
             unit: with `ab_test`, the unit.
             observe: monitor the rows and record the predictions, as for `score`.

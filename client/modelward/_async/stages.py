@@ -68,7 +68,7 @@ class AsyncStages(AsyncConnection):
             reason: the reason, for the audit log.
             etag: the version's expected etag; empty accepts any.
             dry_run: change nothing, and only return or raise what the transition would.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The version in its new stage, the version that left production for it, and the gates that were evaluated.
@@ -107,7 +107,7 @@ class AsyncStages(AsyncConnection):
             reason: the reason, for the audit log.
             etag: the model's expected etag; empty accepts any.
             dry_run: change nothing, and only return or raise what the rollback would.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The version that is in production again, and the version that left it.
@@ -126,7 +126,7 @@ class AsyncStages(AsyncConnection):
         Args:
             model: the model's name.
             reason: the reason, for the audit log and for everybody who resolves the model.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The model with its halt.

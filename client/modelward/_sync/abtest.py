@@ -283,7 +283,7 @@ class AbTests(Connection):
             reason: the reason, for the audit log.
             etag: the test's, so that the test is only concluded as it was read; empty accepts any.
             dry_run: change nothing, and only return or raise what the conclusion would.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:

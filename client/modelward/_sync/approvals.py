@@ -40,7 +40,7 @@ class Approvals(Connection):
             conditions: what must hold for the approval, in words.
             evidence: ids of comparisons and drift reports, and names of A/B tests, on which the request is based.
             expires_at: from then on it can neither be decided nor used; None for no limit.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The request, which waits for its decisions.
@@ -80,7 +80,7 @@ class Approvals(Connection):
             function: the function, such as `"risk"`; empty for the only one of the request that the caller holds.
             comment: why, or under which conditions.
             etag: the expected etag of the request; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The request with the decision.
@@ -105,7 +105,7 @@ class Approvals(Connection):
             comment: why.
             function: the function, such as `"risk"`; empty for the only one of the request that the caller holds.
             etag: the expected etag of the request; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The request with the decision.
@@ -135,7 +135,7 @@ class Approvals(Connection):
         Args:
             approval_id: the id of the request.
             etag: the expected etag of the request; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The withdrawn request.

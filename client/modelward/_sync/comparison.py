@@ -86,10 +86,10 @@ class Comparisons(Uploading):
                 are names of its columns.
             y: the labels, shape (rows,): classes or finite numbers. Rows whose label is missing, because it is late,
                 are excluded.
-            replay: compare on the rows that live monitoring saw in so much time until now, instead of `X` and `y`, with
-                the labels that `record_outcomes` recorded for their ids. A `Replay` also names the model and version
-                that saw them. `returns`, `portfolio_weights`, `sample_weights`, `time` and `group` are then names of
-                columns of these rows, and predictions are joined by their ids.
+            replay: compare on the rows that live monitoring saw in this duration up to now, instead of `X` and `y`,
+                with the labels that `record_outcomes` recorded for their ids. A `Replay` also names the model and
+                version that saw them. `returns`, `portfolio_weights`, `sample_weights`, `time` and `group` are then
+                names of columns of these rows, and predictions are joined by their ids.
             predictions: predictions made elsewhere, by version; these versions are not run, and must not be repeated in
                 `versions`. A sequence has one prediction for each row. A table has the columns `id` and `prediction`,
                 for classes optionally `probability` (of the greater of two) or `probability:CLASS` for each, and

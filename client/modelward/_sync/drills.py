@@ -35,10 +35,10 @@ class Drills(Connection):
             reason: why, for the audit log.
             all_in_production: instead of `models`: every model with a version in production that the client may reach.
             timeout: how long the engines have to answer, from a second to an hour; 30 seconds by default.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
-            The drills, by the names of their models. They run on: `get_drill` returns their present state.
+            The drills, by the names of their models. They run on: `get_drill` returns their current state.
 
         Raises:
             ModelNotFound: a model does not exist.
@@ -91,7 +91,7 @@ class Drills(Connection):
             drill_id: its id.
 
         Returns:
-            The drill, with what its engines have answered until now.
+            The drill, with what its engines have answered so far.
 
         Raises:
             DrillNotFound: there is no such drill.

@@ -82,7 +82,7 @@ class Evidence(Uploading):
         without_files: bool = False,
         timeout: float = EXPORT_SECONDS,
     ) -> Iterator[bytes]:
-        """Receive the same ZIP file as `export_evidence` in parts, such as for who downloads it from another server.
+        """Receive the same ZIP file as `export_evidence` in parts, for example to pass it on to a browser.
 
         Args:
             version: the version, such as `"spx-trend/3"`; None for every version that is in production, or was then.
@@ -116,13 +116,14 @@ class Evidence(Uploading):
     ) -> ModelVersion:
         """Import the version of an evidence pack of another registry as the next version of a model, in training.
 
-        Its files, metrics, tags, signatures, lineage and backtest are those of there. It has no reference, and neither
-        approvals nor stages of there count here; whoever registered it there has registered it here as well.
+        Its files, metrics, tags, signatures, lineage and backtest are those in the pack. It has no reference, and
+        approvals and stages from there do not count here; whoever registered it there counts as having registered it
+        here as well.
 
         Args:
             path: the ZIP file that `export_evidence` wrote, of one version with its files.
             as_model: the model that gets the version, which is created if it does not exist; empty for the same name.
-            request_id: a UUID of the caller's own, with which the same call can be repeated after a crash: it returns
+            request_id: a UUID that you choose, with which the same call can be repeated after a crash: it returns
                 the version of the first one. A new one by default.
             timeout: seconds for each of the calls involved.
 

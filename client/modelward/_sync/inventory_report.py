@@ -51,6 +51,12 @@ class InventoryReports(Connection):
         Raises:
             InvalidField: the last day is in the future or before the first one, the format is unknown, or `to` cannot
                 be written.
+
+        Examples:
+            >>> from datetime import UTC, datetime
+            >>> page = mw.inventory_report(folder / "inventory.html", as_of=datetime.now(UTC).date())
+            >>> page.name
+            'inventory.html'
         """
         request = pb.RenderInventoryReportRequest(
             as_of=day_to_proto(as_of),

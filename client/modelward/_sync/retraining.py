@@ -67,7 +67,7 @@ class Retraining(Connection):
             data_from: start of the training data; from the policy's window by default.
             data_until: end of the training data; now by default.
             dry_run: change nothing, and only return what the request would.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The model's open job, which is new or has an additional reason.

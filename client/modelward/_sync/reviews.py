@@ -39,7 +39,7 @@ class Reviews(Connection):
             conditions: what must hold, in words, for an approval with conditions.
             evidence: ids of comparisons and drift reports, and names of A/B tests, on which it is based.
             next_review: the day on which the next review is due; by the model's policy when None.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The review.

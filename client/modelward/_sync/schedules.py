@@ -177,7 +177,7 @@ class Schedules(Connection):
             schedule_id: the schedule's id.
             reason: the reason, which `Schedule.pause_reason` then states.
             etag: the schedule's expected etag; empty accepts any.
-            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
+            request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
             The paused schedule.

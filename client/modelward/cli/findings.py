@@ -121,7 +121,7 @@ def show(client: "Client", out: Output, finding_id: str) -> None:
 @FINDING
 @click.option("--owner", metavar="NAME", help="Who remedies it.")
 @click.option("--due", type=Day(), metavar="DATE", help="The day by which it is to be remedied.")
-@click.option("--no-due", is_flag=True, help="Take the day away.")
+@click.option("--no-due", is_flag=True, help="Remove the due date.")
 @click.option("--severity", type=SEVERITY, help="How serious it is.")
 @click.option("--remedy", metavar="TEXT", help="The remedy that is planned.")
 @remote

@@ -60,7 +60,7 @@ def update(client: "Client", out: Output, about: tuple[str, int], **given: Any) 
 
     A version states restrictions, limits, assumptions and weaknesses of its own.
 
-    A field that is given replaces the former one, with all its texts; an empty text takes it away. Others stay.
+    A field that is given replaces the previous value, with all its texts; an empty text clears it. Others stay.
     """
     model, version = about
     stated = {name: _without_empty(value) for name, value in given.items() if value not in (None, ())}

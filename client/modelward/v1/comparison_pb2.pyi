@@ -577,7 +577,7 @@ class Replay(_message.Message):
     """The version that saw them. 0: any version of the model."""
     @_builtins.property
     def since(self) -> _duration_pb2.Duration:
-        """Rows that were seen in so much time until now."""
+        """Rows that were seen in this duration up to now."""
 
     def __init__(
         self,

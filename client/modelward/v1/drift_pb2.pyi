@@ -1762,7 +1762,7 @@ class ObserveResponse(_message.Message):
     LATE_ROWS_FIELD_NUMBER: _builtins.int
     acknowledged: _builtins.int
     """The number of the last batch that is stored durably. Messages that arrive together are stored together: then the
-    response to the first tells the number of the last batch.
+    response to the first contains the number of the last batch.
     """
     alarm: _builtins.bool
     """Whether that raised an alarm."""

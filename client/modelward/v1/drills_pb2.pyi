@@ -32,7 +32,7 @@ class _EngineProofEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EnginePro
     ENGINE_PROOF_WAITING: _EngineProof.ValueType  # 1
     """It has not answered, and the drill has not ended."""
     ENGINE_PROOF_PROVEN: _EngineProof.ValueType  # 2
-    """It answered before the drill ended: it would use no version any more, or it used none."""
+    """It answered before the drill ended: it would no longer use any version, or it used none."""
     ENGINE_PROOF_NOT_PROVEN: _EngineProof.ValueType  # 3
     """It had not answered when the drill ended."""
 
@@ -44,7 +44,7 @@ ENGINE_PROOF_UNSPECIFIED: EngineProof.ValueType  # 0
 ENGINE_PROOF_WAITING: EngineProof.ValueType  # 1
 """It has not answered, and the drill has not ended."""
 ENGINE_PROOF_PROVEN: EngineProof.ValueType  # 2
-"""It answered before the drill ended: it would use no version any more, or it used none."""
+"""It answered before the drill ended: it would no longer use any version, or it used none."""
 ENGINE_PROOF_NOT_PROVEN: EngineProof.ValueType  # 3
 """It had not answered when the drill ended."""
 Global___EngineProof: _TypeAlias = EngineProof  # noqa: Y015

@@ -720,7 +720,7 @@ class UpdateFindingRequest(_message.Message):
     owner: _builtins.str
     """Who remedies it."""
     due: _builtins.str
-    """The day by which it is to be remedied. Empty: none any more, which has the conditions of CloseFinding."""
+    """The day by which it is to be remedied. Empty: it is removed, under the conditions of CloseFinding."""
     severity: _findings_pb2.FindingSeverity.ValueType
     """How serious it is. Unspecified: as before. Lowering it has the conditions of CloseFinding."""
     remedy: _builtins.str

@@ -167,7 +167,7 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawApproval(self, request, context):
-        """Withdraws a request that no transition has used: by who made it, or by an operator.
+        """Withdraws a request that no transition has used: by its requester, or by an operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,7 +205,7 @@ class GovernanceServiceServicer(object):
 
     def ImportEvidence(self, request, context):
         """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
-        version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+        version of the model, in the training stage. Approvals, findings and reviews of the other registry do not count here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -277,7 +277,7 @@ class GovernanceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StartDrill(self, request, context):
-        """Starts a drill of each model: its running engines are told as they are told of a halt, and answer when they would
+        """Starts a drill of each model: its running engines are notified as they are of a halt, and answer when they would
         have stopped. Nothing stops. A model without a running engine has a drill that ends at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -40,7 +40,7 @@ class GovernanceServiceStub:
     registered the version, and must not have decided for another function.
     """
     WithdrawApproval: _grpc.UnaryUnaryMultiCallable[_governance_pb2.WithdrawApprovalRequest, _governance_pb2.WithdrawApprovalResponse]
-    """Withdraws a request that no transition has used: by who made it, or by an operator."""
+    """Withdraws a request that no transition has used: by its requester, or by an operator."""
     GetApproval: _grpc.UnaryUnaryMultiCallable[_governance_pb2.GetApprovalRequest, _governance_pb2.GetApprovalResponse]
     """Returns a request of approval."""
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListApprovalsRequest, _governance_pb2.ListApprovalsResponse]
@@ -55,7 +55,7 @@ class GovernanceServiceStub:
     """
     ImportEvidence: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ImportEvidenceRequest, _governance_pb2.ImportEvidenceResponse]
     """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
-    version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+    version of the model, in the training stage. Approvals, findings and reviews of the other registry do not count here.
     """
     DownloadOrigin: _grpc.UnaryStreamMultiCallable[_governance_pb2.DownloadOriginRequest, _governance_pb2.DownloadOriginResponse]
     """Returns the evidence pack that a version was imported with, byte for byte."""
@@ -80,7 +80,7 @@ class GovernanceServiceStub:
     ListDueReviews: _grpc.UnaryUnaryMultiCallable[_governance_pb2.ListDueReviewsRequest, _governance_pb2.ListDueReviewsResponse]
     """Lists the models in production whose review is due, with the reasons."""
     StartDrill: _grpc.UnaryUnaryMultiCallable[_governance_pb2.StartDrillRequest, _governance_pb2.StartDrillResponse]
-    """Starts a drill of each model: its running engines are told as they are told of a halt, and answer when they would
+    """Starts a drill of each model: its running engines are notified as they are of a halt, and answer when they would
     have stopped. Nothing stops. A model without a running engine has a drill that ends at once.
     """
     AnswerDrill: _grpc.UnaryUnaryMultiCallable[_governance_pb2.AnswerDrillRequest, _governance_pb2.AnswerDrillResponse]
@@ -108,7 +108,7 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     registered the version, and must not have decided for another function.
     """
     WithdrawApproval: _aio.UnaryUnaryMultiCallable[_governance_pb2.WithdrawApprovalRequest, _governance_pb2.WithdrawApprovalResponse]  # type: ignore[assignment]
-    """Withdraws a request that no transition has used: by who made it, or by an operator."""
+    """Withdraws a request that no transition has used: by its requester, or by an operator."""
     GetApproval: _aio.UnaryUnaryMultiCallable[_governance_pb2.GetApprovalRequest, _governance_pb2.GetApprovalResponse]  # type: ignore[assignment]
     """Returns a request of approval."""
     ListApprovals: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListApprovalsRequest, _governance_pb2.ListApprovalsResponse]  # type: ignore[assignment]
@@ -123,7 +123,7 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     """
     ImportEvidence: _aio.UnaryUnaryMultiCallable[_governance_pb2.ImportEvidenceRequest, _governance_pb2.ImportEvidenceResponse]  # type: ignore[assignment]
     """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
-    version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+    version of the model, in the training stage. Approvals, findings and reviews of the other registry do not count here.
     """
     DownloadOrigin: _aio.UnaryStreamMultiCallable[_governance_pb2.DownloadOriginRequest, _governance_pb2.DownloadOriginResponse]  # type: ignore[assignment]
     """Returns the evidence pack that a version was imported with, byte for byte."""
@@ -148,7 +148,7 @@ class GovernanceServiceAsyncStub(GovernanceServiceStub):
     ListDueReviews: _aio.UnaryUnaryMultiCallable[_governance_pb2.ListDueReviewsRequest, _governance_pb2.ListDueReviewsResponse]  # type: ignore[assignment]
     """Lists the models in production whose review is due, with the reasons."""
     StartDrill: _aio.UnaryUnaryMultiCallable[_governance_pb2.StartDrillRequest, _governance_pb2.StartDrillResponse]  # type: ignore[assignment]
-    """Starts a drill of each model: its running engines are told as they are told of a halt, and answer when they would
+    """Starts a drill of each model: its running engines are notified as they are of a halt, and answer when they would
     have stopped. Nothing stops. A model without a running engine has a drill that ends at once.
     """
     AnswerDrill: _aio.UnaryUnaryMultiCallable[_governance_pb2.AnswerDrillRequest, _governance_pb2.AnswerDrillResponse]  # type: ignore[assignment]
@@ -188,7 +188,7 @@ class GovernanceServiceServicer:
         request: _governance_pb2.WithdrawApprovalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_governance_pb2.WithdrawApprovalResponse, _abc.Awaitable[_governance_pb2.WithdrawApprovalResponse]]:
-        """Withdraws a request that no transition has used: by who made it, or by an operator."""
+        """Withdraws a request that no transition has used: by its requester, or by an operator."""
 
     def GetApproval(
         self,
@@ -228,7 +228,7 @@ class GovernanceServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_governance_pb2.ImportEvidenceResponse, _abc.Awaitable[_governance_pb2.ImportEvidenceResponse]]:
         """Imports the version of an evidence pack that another registry has signed with a trusted key: it becomes the next
-        version of the model, in the training stage. Approvals, findings and reviews of there do not count here.
+        version of the model, in the training stage. Approvals, findings and reviews of the other registry do not count here.
         """
 
     def DownloadOrigin(
@@ -303,7 +303,7 @@ class GovernanceServiceServicer:
         request: _governance_pb2.StartDrillRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_governance_pb2.StartDrillResponse, _abc.Awaitable[_governance_pb2.StartDrillResponse]]:
-        """Starts a drill of each model: its running engines are told as they are told of a halt, and answer when they would
+        """Starts a drill of each model: its running engines are notified as they are of a halt, and answer when they would
         have stopped. Nothing stops. A model without a running engine has a drill that ends at once.
         """
 

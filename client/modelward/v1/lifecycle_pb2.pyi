@@ -149,13 +149,13 @@ class _ModelEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     MODEL_EVENT_KIND_PERFORMANCE_ALARM: _ModelEventKind.ValueType  # 9
     """`performance_alarm`."""
     MODEL_EVENT_KIND_ENGINE: _ModelEventKind.ValueType  # 10
-    """`engine`; only sent to who names it."""
+    """`engine`; only sent to watches that name it."""
     MODEL_EVENT_KIND_JOB: _ModelEventKind.ValueType  # 11
-    """`job`; only sent to who names it."""
+    """`job`; only sent to watches that name it."""
     MODEL_EVENT_KIND_APPROVAL: _ModelEventKind.ValueType  # 12
-    """`approval`; only sent to who names it."""
+    """`approval`; only sent to watches that name it."""
     MODEL_EVENT_KIND_FINDING: _ModelEventKind.ValueType  # 13
-    """`finding`; only sent to who names it."""
+    """`finding`; only sent to watches that name it."""
     MODEL_EVENT_KIND_DRILL: _ModelEventKind.ValueType  # 14
     """`drill`."""
 
@@ -183,13 +183,13 @@ MODEL_EVENT_KIND_POLICY: ModelEventKind.ValueType  # 8
 MODEL_EVENT_KIND_PERFORMANCE_ALARM: ModelEventKind.ValueType  # 9
 """`performance_alarm`."""
 MODEL_EVENT_KIND_ENGINE: ModelEventKind.ValueType  # 10
-"""`engine`; only sent to who names it."""
+"""`engine`; only sent to watches that name it."""
 MODEL_EVENT_KIND_JOB: ModelEventKind.ValueType  # 11
-"""`job`; only sent to who names it."""
+"""`job`; only sent to watches that name it."""
 MODEL_EVENT_KIND_APPROVAL: ModelEventKind.ValueType  # 12
-"""`approval`; only sent to who names it."""
+"""`approval`; only sent to watches that name it."""
 MODEL_EVENT_KIND_FINDING: ModelEventKind.ValueType  # 13
-"""`finding`; only sent to who names it."""
+"""`finding`; only sent to watches that name it."""
 MODEL_EVENT_KIND_DRILL: ModelEventKind.ValueType  # 14
 """`drill`."""
 Global___ModelEventKind: _TypeAlias = ModelEventKind  # noqa: Y015
@@ -3075,21 +3075,21 @@ class ModelEvent(_message.Message):
     @_builtins.property
     def engine(self) -> Global___EngineStatus:
         """An engine reported for the first time, or again after it was gone; or it reported another version, or another
-        failure to load one, than before. Only sent to who names the kind. These events are sent as they happen, and not
+        failure to load one, than before. Only sent to watches that name the kind. These events are sent as they happen, and not
         again when a watch resumes: GetRollout has the current state. Their `sequence` is an order of their own.
         """
 
     @_builtins.property
     def job(self) -> Global___JobChange:
-        """The state of a retraining job changed. Only sent to who names the kind."""
+        """The state of a retraining job changed. Only sent to watches that name the kind."""
 
     @_builtins.property
     def approval(self) -> Global___Approval:
-        """A request of approval was made, decided, withdrawn or used. Only sent to who names the kind."""
+        """A request of approval was made, decided, withdrawn or used. Only sent to watches that name the kind."""
 
     @_builtins.property
     def finding(self) -> _findings_pb2.Finding:
-        """A finding was opened, changed or closed. Only sent to who names the kind."""
+        """A finding was opened, changed or closed. Only sent to watches that name the kind."""
 
     @_builtins.property
     def drill(self) -> _drills_pb2.Drill:

@@ -130,7 +130,7 @@ class ScoreRequest(_message.Message):
     arrow_ipc: _builtins.bytes
     """One Arrow IPC stream (schema, then record batches), for programs."""
     request_id: _builtins.str
-    """UUID of this call, by which the log of scores tells of it; a retry with the same id is logged, or not, as the first
+    """UUID of this call, which identifies it in the log of scores; a retry with the same id is logged, or not, as the first
     attempt was. Empty: the server generates one.
     """
     @_builtins.property
@@ -243,7 +243,7 @@ class ScoreStreamRequest(_message.Message):
     arrow_ipc: _builtins.bytes
     """The next rows: one Arrow IPC stream (schema, then record batches)."""
     request_id: _builtins.str
-    """UUID of this table, by which the log of scores tells of it; a retry with the same id is logged, or not, as the first
+    """UUID of this table, which identifies it in the log of scores; a retry with the same id is logged, or not, as the first
     attempt was. Empty: the server generates one.
     """
     @_builtins.property
@@ -519,7 +519,7 @@ class ListScoresRequest(_message.Message):
     version: _builtins.int
     """Only answers of this version of the model. 0: all."""
     scored_request_id: _builtins.str
-    """Only answers to the call with this request id. Empty: all. It is no id of this request, as `request_id` would be."""
+    """Only answers to the call with this request id. Empty: all. It is not the id of this request, as `request_id` would be."""
     actor: _builtins.str
     """Only answers to this client, by its name as in `actor`. Empty: all."""
     page_size: _builtins.int

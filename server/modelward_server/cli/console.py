@@ -23,7 +23,7 @@ from modelward.cli.remote import SERVER
 def console(server: str, host: str, port: int, read_only: bool, cert: str | None, key: str | None) -> None:
     """Serve the console: the registry in a browser.
 
-    Each user acts with a token of his own, or as the server allows those without one.
+    Each user signs in with their own token, or without one where the server allows it.
     """
     try:
         from modelward_server.console.guard import LOOPBACK

@@ -16,7 +16,7 @@ from modelward.errors import ModelwardError
 TLS_FILES = ("tls_cert", "tls_key", "tls_client_ca")
 PRIVATE = 0o077
 """The umask of servers and their child processes: files are for their user only, whatever the operator's umask is."""
-METAVARS = {int: "NUMBER", float: "NUMBER"}
+METAVARS = {int: "NUMBER", int | None: "NUMBER", float: "NUMBER", bool: "[true|false]"}
 
 
 class BadSetting(Failure):
@@ -47,8 +47,14 @@ def _flag(name: str, field: Any) -> click.Option:
     return click.Option(
         [_option(name)],
         metavar=METAVARS.get(field.annotation, "TEXT"),
+        **_optional_value(field),
         help=f"{field.description}  [env var: {_variable(name)}; default: {_shown(field.default)}]",
     )
+
+
+def _optional_value(field: Any) -> dict[str, Any]:
+    """Let the flag of a boolean stand alone, which means true."""
+    return {"is_flag": False, "flag_value": "true"} if field.annotation is bool else {}
 
 
 def _option(setting: str) -> str:
@@ -60,6 +66,10 @@ def _variable(setting: str) -> str:
 
 
 def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    if default is None:
+        return "empty"
     text = ",".join(default) if isinstance(default, tuple) else str(default)
     return text or "empty"
 
@@ -200,24 +210,35 @@ def _explained(error: Exception, settings: Any) -> str | None:
     """Name the setting that prevents the start; None for errors that no setting explains."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from modelward_server.security.trusted_evidence_keys import EvidenceKeyUnusable
-    from modelward_server.security.trusted_signers import SignerUnusable
+    from modelward_server.settings import SettingError
 
+    if isinstance(error, SettingError):
+        return f"{_named(error.setting)}: {error}"
     if isinstance(error, ModelwardError):
-        keys: dict[type, str] = {SignerUnusable: "trusted_signers", EvidenceKeyUnusable: "trusted_evidence_keys"}
-        setting = keys.get(type(error), "database_url")
-        return f"{_named(setting)}: {error.message}"
-    if isinstance(error, SQLAlchemyError):
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        return f"{_named('database_url')}: {reason}"
-    if isinstance(error, ModuleNotFoundError):
-        return f"{_named('database_url')}: needs the Python package {error.name}"
+        return f"{_named(_setting_of_check(error))}: {error.message}"
+    if isinstance(error, SQLAlchemyError | ModuleNotFoundError):
+        return f"{_named('database_url')}: {_database_problem(error)}"
     if isinstance(error, ChildProcessError):
         return str(error)  # The process has logged the cause itself.
     if isinstance(error, OSError):
         setting, value = _setting_of(error, settings)
         return f"{_named(setting)}: {value}: {error.strerror}"
     return None
+
+
+def _setting_of_check(error: ModelwardError) -> str:
+    """Return the name of the setting whose check failed."""
+    from modelward_server.security.trusted_evidence_keys import EvidenceKeyUnusable
+    from modelward_server.security.trusted_signers import SignerUnusable
+
+    keys: dict[type, str] = {SignerUnusable: "trusted_signers", EvidenceKeyUnusable: "trusted_evidence_keys"}
+    return keys.get(type(error), "database_url")
+
+
+def _database_problem(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"needs the Python package {error.name}"
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def _setting_of(error: OSError, settings: Any) -> tuple[str, object]:

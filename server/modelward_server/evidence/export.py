@@ -53,7 +53,7 @@ class EvidenceExport:
         blobs: the versions' files.
         tree: the Merkle tree over the audit log.
         signer: the server's key; None if it has none.
-        authority: stamps what is signed with the time; None if nobody does.
+        authority: stamps what is signed with the time; None for no time stamps.
     """
 
     ledger: Ledger
@@ -71,7 +71,7 @@ class EvidenceExport:
         return self.signer.envelope(head.payload(), HEAD_TYPE) if self.signer else ""
 
     def prove(self, session: Session, records: int) -> dict[str, object]:
-        """Return the head over the first records, as webhooks are told it."""
+        """Return the head over the first records, as webhooks receive it."""
         head = self.head(session, records)
         return {"records": records, "root": head.root.hex(), "envelope": self.signed(head)}
 

@@ -113,7 +113,7 @@ class PackWriter:
         head: the head of the audit log.
         about: what the pack is about, for the manifest.
         signer: the server's key; None: the pack is not signed.
-        authority: stamps what is signed with the time; None: nobody does.
+        authority: stamps what is signed with the time; None: no time stamps.
     """
 
     def __init__(

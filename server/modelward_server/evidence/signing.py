@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelward_server.evidence.pkcs11 import SCHEME, token_signer
+from modelward_server.settings import SettingError
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
+
+SETTING = "signing_key"
 
 
 class EvidenceSigner:
@@ -20,14 +23,16 @@ class EvidenceSigner:
         location: a file with a private key in PEM, or a PKCS#11 URI (RFC 7512).
 
     Raises:
-        ValueError: there is no such key, or the extra `signing` is not installed.
+        SettingError: there is no such key, or the extra `signing` is not installed.
     """
 
     def __init__(self, location: str) -> None:
         try:
             self._signer = token_signer(location) if location.startswith(SCHEME) else _file_signer(Path(location))
         except ModuleNotFoundError as error:
-            raise ValueError(f"signing needs {error.name}: pip install 'modelward[signing]'") from None
+            raise SettingError(SETTING, f"signing needs {error.name}: pip install 'modelward[signing]'") from None
+        except ValueError as error:
+            raise SettingError(SETTING, str(error)) from None
 
     @property
     def key_id(self) -> str:
@@ -64,5 +69,5 @@ def _file_signer(path: Path) -> Signer:
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"the signing key {path} cannot be read: {error}") from None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-        raise ValueError(f"the signing key {path} is none of the curve P-256; make one as docs/evidence.md shows")
+        raise ValueError(f"the signing key {path} is not on the curve P-256; make one as docs/evidence.md shows")
     return CryptoSigner(key)

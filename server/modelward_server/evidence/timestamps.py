@@ -13,6 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from modelward.errors import StoreUnavailable
 from modelward.evidence.timestamp import TimestampError, read_timestamp
+from modelward_server.settings import SettingError
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampRequest
@@ -37,14 +38,15 @@ class TimestampAuthority:
         url: its http(s) URL.
 
     Raises:
-        ValueError: the extra `signing` is not installed.
+        SettingError: the extra `signing` is not installed.
     """
 
     def __init__(self, url: str) -> None:
         try:
             import rfc3161_client  # noqa: F401 - imported where it is used
         except ModuleNotFoundError as error:
-            raise ValueError(f"time stamps need {error.name}: pip install 'modelward[signing]'") from None
+            reason = f"time stamps need {error.name}: pip install 'modelward[signing]'"
+            raise SettingError("timestamp_url", reason) from None
         self._url = url
         self._requests = BoundedSemaphore(MAX_REQUESTS)
 

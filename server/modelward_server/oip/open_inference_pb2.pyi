@@ -550,7 +550,7 @@ class ModelInferRequest(_message.Message):
     model_version: _builtins.str
     """A number, or an alias. Empty: the version in production."""
     id: _builtins.str
-    """Returned in the answer; the log of scores tells of the call by it. 256 characters at most, none of them a control
+    """Returned in the answer; it identifies the call in the log of scores. 256 characters at most, none of them a control
     character. Empty: the server generates one, which it returns as the parameter `request_id`.
     """
     @_builtins.property
@@ -696,7 +696,7 @@ class ModelInferResponse(_message.Message):
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
         """`stage` of the version, `digest` of its files, `sequence`, the last change that its choice includes, and
-        `request_id`, by which the log of scores tells of the call. With `ab_test`: `variant`, and `in_test`, whether the
+        `request_id`, which identifies the call in the log of scores. With `ab_test`: `variant`, and `in_test`, whether the
         unit takes part in the test.
         """
 

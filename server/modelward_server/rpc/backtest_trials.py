@@ -1,4 +1,4 @@
-"""The configurations that were tried, in the requests that tell of them: read their returns, and assess them."""
+"""The configurations that were tried, in the requests that contain them: read their returns, and assess them."""
 
 from modelward.backtest import Overfitting
 from modelward.errors import FieldViolation, InvalidField
@@ -17,7 +17,7 @@ async def assessed_trials(
     sources: Sources,
     executors: Executors,
 ) -> Overfitting | None:
-    """Return what the trials of a request say; None if it tells of none.
+    """Return what the trials of a request say; None if it contains none.
 
     Raises:
         InvalidField: the returns cannot be read, or are not numbers without gaps.

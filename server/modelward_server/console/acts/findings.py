@@ -84,7 +84,7 @@ async def _may_change(client: AsyncClient, finding: Finding) -> Effect:
     if caller.name != finding.owner and not reviews:
         raise RoleTooLow(f"only its owner, {finding.owner}, and reviewers change it", role=caller.role)
     why = await why_not_close(client, finding, caller) if reviews else "only independent reviewers do"
-    refused = f"You can neither lower its severity nor take its day away: {why}." if why else ""
+    refused = f"You can neither lower its severity nor remove its due date: {why}." if why else ""
     return Effect(lines=[f"{finding.about}: {finding.title}", refused or "What you leave as it is stays."])
 
 
@@ -112,7 +112,7 @@ async def _close(client: AsyncClient, model: Model, form: Form, dry_run: bool) -
     finding = await client.get_finding(form["finding"])
     if why := await why_not_close(client, finding, await client.get_caller()):
         raise NotIndependent(why, model=finding.model)
-    return Effect(lines=[f"{finding.about}: {finding.title}", "A closed finding is not changed any more."])
+    return Effect(lines=[f"{finding.about}: {finding.title}", "A closed finding cannot be changed."])
 
 
 async def _close_inputs(client: AsyncClient, model: Model, form: Form) -> Sequence[Input]:
