@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.caller import Role
-from modelward.errors import LimitReached, NotAuthenticated
+from modelward.errors import FailedPrecondition, LimitReached, NotAuthenticated
 from modelward.lifecycle import EventKind, ModelEvent
 from modelward_server.console import application, live_pages, sessions
 from modelward_server.console.live import Live
@@ -230,6 +230,48 @@ async def test_pages_end_with_the_credential(guarded: RunningServer, stranger: h
         assert datetime.now(UTC) < expires_at
         await page.end()
         assert datetime.now(UTC) >= expires_at
+
+
+async def test_a_session_whose_user_is_idle_ends_with_its_open_pages_and_its_watch(
+    guarded: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, clients, watch_ended = token_of(guarded, "vera", Role.VIEWER), list[AsyncClient](), asyncio.Event()
+
+    class Watching(AsyncClient):
+        async def watch(self, *args: Any, **kwargs: Any) -> AsyncIterator[ModelEvent]:  # type: ignore[override]
+            try:
+                async for event in super().watch(*args, **kwargs):
+                    yield event
+            finally:
+                watch_ended.set()
+
+    def connect(token: str) -> AsyncClient:
+        clients.append(Watching(guarded.target, token=token or None))
+        return clients[-1]
+
+    monkeypatch.setattr(sessions, "LOOK_SECONDS", 0.1)
+    app = application.application(connect, loopback=True)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url=ADDRESS) as browser,
+    ):
+        await sign_in(browser, token)
+        cookie = browser.cookies["modelward_session"]
+        session = app.state.sessions.find(cookie, uses=False)
+        used_at = session.used_at
+        async with opened(app, "/models/spx-1", cookie) as page:
+            await page.next()
+            assert session.used_at == used_at, "a page that connects again is not its user"
+            assert (await browser.get("/models/spx-1")).status_code == 200
+            assert session.used_at > used_at
+            monkeypatch.setattr(sessions, "IDLE_SECONDS", 0.1)
+            await page.end()
+        await asyncio.wait_for(watch_ended.wait(), PATIENCE_SECONDS)
+        assert (await browser.get("/events?page=/")).status_code == 204
+        assert "/login" in (await browser.get("/models/spx-1")).headers["location"]
+        with pytest.raises(FailedPrecondition, match="closed"):
+            await clients[0].get_caller()
 
 
 async def test_what_is_no_page_that_follows_is_not_found(browser: httpx.AsyncClient) -> None:

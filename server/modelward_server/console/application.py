@@ -1,5 +1,6 @@
 """The console's application: addresses, and what stands before every page."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -87,7 +88,9 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        ends = asyncio.create_task(sessions.end_unused())
         yield
+        ends.cancel()
         await sessions.end_all()
 
     app = Starlette(
@@ -250,7 +253,7 @@ async def _verify(request: Request) -> Response:
 async def _events(request: Request) -> Response:
     """Send an open page again after each change, as server-sent events; the query names its address."""
     try:
-        session = await session_of(request)
+        session = await session_of(request, uses=False)
         caller = await session.access.caller()
     except NotAuthenticated:
         return Response(status_code=204)  # Which tells a browser not to connect again.

@@ -64,18 +64,22 @@ class KnownHost:
         await self._app(scope, receive, send)
 
 
-async def session_of(request: Request) -> Session:
+async def session_of(request: Request, *, uses: bool = True) -> Session:
     """Return the session of a request: its cookie's, its proxy's, or that of everybody without a credential.
+
+    Args:
+        request: the request.
+        uses: whether it is its user who asks, and not a page that follows changes.
 
     Raises:
         ModelwardError: the server does not accept the proxy's credential, or does not answer.
     """
     sessions: Sessions = request.app.state.sessions
-    if session := sessions.find(request.cookies.get(COOKIE, "")):
+    if session := sessions.find(request.cookies.get(COOKIE, ""), uses=uses):
         return session
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        return await sessions.of_bearer(token)
+        return await sessions.of_bearer(token, uses=uses)
     return sessions.without_credential()
 
 
