@@ -1,6 +1,7 @@
 """Pages of the console: templates, and what every page shows."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ SECTIONS_OF_MODELS = {
 """The same of the pages below the page of a model, by the end of their path."""
 _templates = templates("modelward_server.console")
 _templates.filters["local"] = time_zones.local
+_templates.filters["shell"] = shlex.quote
 
 
 @dataclass(frozen=True)
