@@ -114,6 +114,22 @@ def _filled(words: list[str], place: int) -> str:
     return filled if words[place] == LEFT_OPEN else words[place]
 
 
+async def test_the_command_of_a_list_has_its_filter(browser: httpx.AsyncClient, addresses: list[str]) -> None:
+    model = addresses[-1].split("/")[2]
+    for address, words in (
+        ("/findings", "findings list --state open"),
+        (f"/findings?model={model}&version=2&state=any&owner=a%20b&overdue=on", f"{model}/2 --owner 'a b' --overdue"),
+        (f"/approvals?model={model}&waits_for=risk", f"approvals list {model} --waits-for risk"),
+        (f"/scores?model={model}&actor=bob", f"scores {model} --client bob"),
+        (f"/reviews?model={model}", f"reviews due {model}"),
+        (f"/drills?model={model}", f"drills list {model}"),
+        (f"/engines?prefix={model}", f"rollout --prefix {model}"),
+        (f"/inventory?prefix={model}", f"--prefix {model}"),
+    ):
+        commands = commands_of((await browser.get(address)).text)
+        assert any(words in command for command in commands), (address, commands)
+
+
 async def test_the_command_of_a_verification_quotes_what_was_typed(browser: httpx.AsyncClient) -> None:
     page = (await browser.get("/audit")).text
     form_key = page.partition('name="form_key" value="')[2].partition('"')[0]
