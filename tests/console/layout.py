@@ -7,7 +7,7 @@ _BROKEN_WORDS = """() => {
   const broken = new Set();
   for (let node; (node = walker.nextNode()); ) {
     if (node.parentElement.closest("script, style, svg, code, .hidden")) continue;
-    for (const word of node.data.matchAll(/(?<![\\p{L}\\p{N}_.-])\\p{Script=Latin}{2,14}(?![\\p{L}\\p{N}_.-])/gu)) {
+    for (const word of node.data.matchAll(/(?<![^\\s("'])\\p{Script=Latin}{2,14}(?![^\\s,.;:!?)"'])/gu)) {
       range.setStart(node, word.index);
       range.setEnd(node, word.index + word[0].length);
       if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) broken.add(word[0]);
@@ -15,7 +15,7 @@ _BROKEN_WORDS = """() => {
   }
   return [...broken];
 }"""
-"""Longer words, and parts of names, may be broken."""
+"""Longer words, and parts of names and of markup, may be broken."""
 
 
 def broken_words(page: Page) -> list[str]:

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
 from modelward import Client, Role, errors
+from modelward_server.reports.model_card.page import draw_page
 from modelward_server.settings import Settings
 from tests.console.layout import broken_words
 from tests.security.test_tokens import token_of
@@ -229,6 +230,18 @@ def test_axe_finds_nothing_and_every_page_fits_its_window(
                 violations.append((name, "too wide", f"{wide} pixels"))
             violations += [(name, "a broken word", word) for word in broken_words(page)]
     assert violations == []
+
+
+@pytest.mark.parametrize("width", [390, 3840])
+def test_a_model_card_fits_its_window_and_breaks_no_word(world: World, faults: list[str], width: int) -> None:
+    model, version = world.client.get_model(WORST), world.client.get_version(f"{WORST}/2")
+    moves = list(world.client.list_transitions(WORST, version=2))
+    with watched(world, faults, width=width) as context:
+        page = context.new_page()
+        page.set_content(draw_page(model, version, moves, list(world.client.list_approvals(WORST))).decode())
+        expect(page.get_by_role("cell", name="staging to production")).to_be_visible()
+        assert broken_words(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_hint_to_scroll_is_shown_where_a_table_does_not_fit_and_only_there(world: World, faults: list[str]) -> None:
