@@ -21,6 +21,8 @@ from modelward_server.console import application, live_pages, sessions
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import newest, put
 from modelward_server.console.pages import model as model_page
+from modelward_server.security import grants
+from modelward_server.security.admin_session import admin_session
 from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.abtest_traffic import register_two
@@ -233,6 +235,22 @@ async def test_pages_end_with_the_credential(guarded: RunningServer, stranger: h
         assert datetime.now(UTC) < expires_at
         await page.end()
         assert datetime.now(UTC) >= expires_at
+
+
+async def test_pages_end_soon_after_their_token_is_revoked(
+    guarded: RunningServer, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_pages, "LOOK_SECONDS", 0.5)
+    token = token_of(guarded, "uma", Role.VIEWER)
+    await sign_in(stranger, token)
+    async with opened(app_of(stranger), "/models/spx-1", stranger.cookies[COOKIE]) as page:
+        await page.next()
+        with admin_session(guarded.settings) as (session, caller):
+            grants.revoke(session, token.split("_")[1], caller)
+        await page.end()
+    assert "/login" in (await stranger.get("/models/spx-1")).headers["location"]
+    form = {"reason": "stop", "form_key": "kept"}
+    assert (await stranger.post("/models/spx-1/halt", data=form, headers={"origin": ADDRESS})).status_code != 200
 
 
 async def test_a_session_whose_user_is_idle_ends_with_its_open_pages_and_its_watch(
