@@ -65,7 +65,6 @@ def transition(
         expected_etag: the etag of the version on which the request is based; empty for any.
         actor: the author and time of the change.
         evidence: the evidence for the gates; it was read before this transaction, which blocks other writers.
-
         expected_model_etag: the etag of the model on which the request is based; empty for any.
 
     Raises:
