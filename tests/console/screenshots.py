@@ -146,7 +146,7 @@ def _wrong(data: Path) -> Iterator[State]:
             made.fill()
         # Not who made it all, and may neither approve nor review it.
         other = token_of(running, "rita", Role.ADMIN, functions=("risk", "trading"))
-        yield State(address, REGISTRY_PAGES | pages_of(WORST, 2) | made.pages, other)
+        yield State(address, REGISTRY_PAGES | pages_of(WORST, 2) | made.pages | made.reports, other)
 
 
 STATES: Mapping[str, Callable[[Path], AbstractContextManager[State]]] = {

@@ -93,6 +93,8 @@ class Wrong:
         self._file.write_bytes(b"weights")
         self.pages: dict[str, str] = {}
         """The addresses of pages whose ids the server gave, by name."""
+        self.reports: dict[str, str] = {}
+        """The same of reports, in whose sandbox no script runs, such as axe."""
 
     def fill(self) -> None:
         """Make all of them."""
@@ -189,7 +191,7 @@ class Wrong:
         predictions: Mapping[AnyVersion, object] = {f"{WORST}/2": noisy, f"{WORST}/3": labels}
         compared = self._client.compare([], None, labels, predictions=predictions, primary="accuracy")
         self.pages["comparison"] = f"/comparisons/{compared.comparison_id}"
-        self.pages["comparison-report"] = f"/reports/comparisons/{compared.comparison_id}"
+        self.reports["comparison-report"] = f"/reports/comparisons/{compared.comparison_id}"
         variants: Mapping[str, str] = {"champion": f"{WORST}/2", "challenger": f"{WORST}/3"}
         running = self._client.create_ab_test("momentum-v3", variants, primary_metric="pnl_bps", description=HOSTILE)
         self._client.record_ab_outcomes(running, outcomes(running, 600, lift=0.3))
@@ -237,8 +239,8 @@ class Wrong:
             "conclude": f"{worst}/conclude?test=momentum-v3&winner=challenger&action=promote",
             "start-drill": f"{worst}/drill",
             "drill-all": "/drill",
-            "ab-report": "/reports/ab/momentum-v3",
         }
+        self.reports["ab-report"] = "/reports/ab/momentum-v3"
 
     def _mlflow_behind(self) -> None:
         early = {"mirror_wanted": 9, "updated_at": datetime.now(UTC) - timedelta(hours=2)}
