@@ -4,9 +4,9 @@
 
 The states are `empty` (no model), `bare` (a model without versions), `demo` (the data of `modelward demo`, which take a
 minute or two the first time), `many` (1,000 models) and `wrong` (all is wrong at once); all by default. Each page
-comes from a real server and is shown in Chromium, light and dark, in windows of a telephone, a laptop and a 4K screen;
-some also as they print. Pages that are wider than their window are named. The README shows the beginning of
-`demo/model-1320-light.png`.
+comes from a real server and is shown in Chromium, light and dark, in windows from a telephone to a 4K screen; some also
+as they print. Pages that are wider than their window, or that break a word, are named. The README shows the beginning
+of `demo/model-1320-light.png`.
 """
 
 import argparse
@@ -25,12 +25,13 @@ from playwright.sync_api import Browser, Page
 
 from modelward import Client, Role
 from modelward_server.settings import Settings
+from tests.console.layout import broken_words
 from tests.security.test_tokens import token_of
 from tests.support.chromium import running_chromium
 from tests.support.console_states import REGISTRY_PAGES, WORST, Wrong, pages_of
 from tests.support.running_server import RunningServer
 
-WINDOWS = {390: 844, 1320: 900, 3840: 2160}
+WINDOWS = {390: 844, 1000: 800, 1320: 900, 1920: 1080, 3840: 2160}
 """The height of each window, by its width."""
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PRINTED = ("version", "inventory", "audit")
@@ -92,6 +93,8 @@ def _shoot(page: Page, address: str, picture: Path) -> Iterator[str]:
     page.screenshot(path=picture, full_page=True, clip=clip)  # type: ignore[arg-type] # It is a FloatRect.
     if width > window["width"]:
         yield f"{picture}: the page is {width} pixels wide"
+    if broken := broken_words(page):
+        yield f"{picture}: broken are the words {broken}"
 
 
 @contextmanager
@@ -138,11 +141,12 @@ def _many(data: Path) -> Iterator[State]:
 @contextmanager
 def _wrong(data: Path) -> Iterator[State]:
     with _served(data, auth=True, mlflow_uri="http://127.0.0.1:9") as (running, address):
-        token = token_of(running, "ada", Role.ADMIN)
-        with Client(running.target, token=token) as client:
+        with Client(running.target, token=token_of(running, "ada", Role.ADMIN)) as client:
             made = Wrong(running, client, data)
             made.fill()
-        yield State(address, REGISTRY_PAGES | pages_of(WORST, 2) | made.pages, token)
+        # Not who made it all, and may neither approve nor review it.
+        other = token_of(running, "rita", Role.ADMIN, functions=("risk", "trading"))
+        yield State(address, REGISTRY_PAGES | pages_of(WORST, 2) | made.pages | made.reports, other)
 
 
 STATES: Mapping[str, Callable[[Path], AbstractContextManager[State]]] = {

@@ -10,7 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
 from modelward import Client, Role, errors
+from modelward_server.reports.model_card.page import draw_page
 from modelward_server.settings import Settings
+from tests.console.layout import broken_words
 from tests.security.test_tokens import token_of
 from tests.support.chromium import CHROMIUM, NOT_INSTALLED, running_chromium
 from tests.support.console_states import REGISTRY_PAGES, WORST, Wrong, pages_of
@@ -56,8 +58,10 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("wrong")
     running = RunningServer(Settings(port=0, data_dir=folder / "data", console_port=0, auth=True))
-    token = token_of(running, "ada", Role.ADMIN)
-    with Client(running.target, token=token) as client, running_chromium() as browser:
+    maker = token_of(running, "ada", Role.ADMIN)
+    # Not who made it all, and may neither approve nor review it.
+    token = token_of(running, "rita", Role.ADMIN, functions=("risk", "trading"))
+    with Client(running.target, token=maker) as client, running_chromium() as browser:
         make, address = Wrong(running, client, folder), f"http://127.0.0.1:{running.app.console.port}"
         make.fill()
         world = World(address, token, client, browser, make, folder / "cookies")
@@ -170,7 +174,8 @@ def test_a_rollback_of_what_has_changed_meanwhile_changes_nothing_and_says_so(
     page.get_by_label("Reason").fill("worse than before")
     world.client.update_model(model, description="changed by somebody else")
     page.get_by_role("button", name="Roll back").click()
-    expect(page.get_by_role("heading", name="This cannot be done as it is now")).to_be_visible()
+    expect(page.get_by_role("alert").first).to_contain_text("something has changed since this page was shown")
+    expect(page.get_by_label("Reason")).to_have_value("worse than before")
     assert world.client.resolve(model).version.version == 2
 
 
@@ -223,7 +228,20 @@ def test_axe_finds_nothing_and_every_page_fits_its_window(
             violations += [(name, one["id"], one["nodes"][0]["html"][:200]) for one in found]
             if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
                 violations.append((name, "too wide", f"{wide} pixels"))
+            violations += [(name, "a broken word", word) for word in broken_words(page)]
     assert violations == []
+
+
+@pytest.mark.parametrize("width", [390, 3840])
+def test_a_model_card_fits_its_window_and_breaks_no_word(world: World, faults: list[str], width: int) -> None:
+    model, version = world.client.get_model(WORST), world.client.get_version(f"{WORST}/2")
+    moves = list(world.client.list_transitions(WORST, version=2))
+    with watched(world, faults, width=width) as context:
+        page = context.new_page()
+        page.set_content(draw_page(model, version, moves, list(world.client.list_approvals(WORST))).decode())
+        expect(page.get_by_role("cell", name="staging to production")).to_be_visible()
+        assert broken_words(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_hint_to_scroll_is_shown_where_a_table_does_not_fit_and_only_there(world: World, faults: list[str]) -> None:

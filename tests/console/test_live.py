@@ -15,19 +15,23 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.caller import Role
-from modelward.errors import LimitReached, NotAuthenticated
+from modelward.errors import FailedPrecondition, LimitReached, NotAuthenticated
 from modelward.lifecycle import EventKind, ModelEvent
 from modelward_server.console import application, live_pages, sessions
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import newest, put
 from modelward_server.console.pages import model as model_page
+from modelward_server.security import grants
+from modelward_server.security.admin_session import admin_session
 from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.abtest_traffic import register_two
+from tests.support.ports import free_port
 from tests.support.running_server import RunningServer
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Waits for changes.
+COOKIE = "modelward_session_50062"
 
 
 class Ending:
@@ -95,9 +99,10 @@ async def opened(app: Starlette, page: str, cookie: str = "") -> AsyncIterator[O
 
 
 def _events_request(app: Starlette, page: str, cookie: str = "") -> Request:
-    headers = [(b"host", b"127.0.0.1"), (b"cookie", f"modelward_session={cookie}".encode())]
+    headers = [(b"host", b"127.0.0.1"), (b"cookie", f"{COOKIE}={cookie}".encode())]
     query = str(httpx.QueryParams({"page": page})).encode()
     scope = {"type": "http", "method": "GET", "path": "/events", "query_string": query, "headers": headers, "app": app}
+    scope["server"] = ("127.0.0.1", 50062)
     return Request(scope)
 
 
@@ -208,7 +213,7 @@ async def test_pages_of_one_token_share_a_watch_and_end_with_their_session(guard
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as browser:
                 await sign_in(browser, token)
-                cookies.append(browser.cookies["modelward_session"])
+                cookies.append(browser.cookies[COOKIE])
         async with opened(app, "/", cookies[0]) as left, opened(app, "/models/spx-1", cookies[1]) as right:
             await left.next()
             await right.next()
@@ -224,12 +229,83 @@ async def test_pages_end_with_the_credential(guarded: RunningServer, stranger: h
     app = app_of(stranger)
     expires_at = datetime.now(UTC) + timedelta(seconds=2)
     await sign_in(stranger, token_of(guarded, "uma", Role.VIEWER, expires_at=expires_at))
-    cookie = stranger.cookies["modelward_session"]
+    cookie = stranger.cookies[COOKIE]
     async with opened(app, "/models/spx-1", cookie) as page:
         await page.next()
         assert datetime.now(UTC) < expires_at
         await page.end()
         assert datetime.now(UTC) >= expires_at
+
+
+async def test_pages_end_soon_after_their_token_is_revoked(
+    guarded: RunningServer, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_pages, "LOOK_SECONDS", 0.5)
+    token = token_of(guarded, "uma", Role.VIEWER)
+    await sign_in(stranger, token)
+    async with opened(app_of(stranger), "/models/spx-1", stranger.cookies[COOKIE]) as page:
+        await page.next()
+        with admin_session(guarded.settings) as (session, caller):
+            grants.revoke(session, token.split("_")[1], caller)
+        await page.end()
+    assert "/login" in (await stranger.get("/models/spx-1")).headers["location"]
+    form = {"reason": "stop", "form_key": "kept"}
+    assert (await stranger.post("/models/spx-1/halt", data=form, headers={"origin": ADDRESS})).status_code != 200
+
+
+async def test_a_session_whose_user_is_idle_ends_with_its_open_pages_and_its_watch(
+    guarded: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, clients, watch_ended = token_of(guarded, "vera", Role.VIEWER), list[AsyncClient](), asyncio.Event()
+
+    class Watching(AsyncClient):
+        async def watch(self, *args: Any, **kwargs: Any) -> AsyncIterator[ModelEvent]:  # type: ignore[override]
+            try:
+                async for event in super().watch(*args, **kwargs):
+                    yield event
+            finally:
+                watch_ended.set()
+
+    def connect(token: str) -> AsyncClient:
+        clients.append(Watching(guarded.target, token=token or None))
+        return clients[-1]
+
+    monkeypatch.setattr(sessions, "LOOK_SECONDS", 0.1)
+    app = application.application(connect, loopback=True)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url=ADDRESS) as browser,
+    ):
+        await sign_in(browser, token)
+        cookie = browser.cookies[COOKIE]
+        session = app.state.sessions.find(cookie, uses=False)
+        used_at = session.used_at
+        async with opened(app, "/models/spx-1", cookie) as page:
+            await page.next()
+            assert session.used_at == used_at, "a page that connects again is not its user"
+            assert (await browser.get("/models/spx-1")).status_code == 200
+            assert session.used_at > used_at
+            monkeypatch.setattr(sessions, "IDLE_SECONDS", 0.1)
+            await page.end()
+        await asyncio.wait_for(watch_ended.wait(), PATIENCE_SECONDS)
+        assert (await browser.get("/events?page=/")).status_code == 204
+        assert "/login" in (await browser.get("/models/spx-1")).headers["location"]
+        with pytest.raises(FailedPrecondition, match="closed"):
+            await clients[0].get_caller()
+
+
+async def test_a_page_connects_again_while_the_server_is_away(server: RunningServer) -> None:
+    targets = [f"127.0.0.1:{free_port()}", server.target]
+    app = application.application(lambda _: AsyncClient(targets[0], timeout=0.5), loopback=True)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url=ADDRESS) as browser,
+    ):
+        answer = await browser.get("/events?page=/")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert answer.text == "retry: 3000\n\n", "after an error a browser would not connect again"
 
 
 async def test_what_is_no_page_that_follows_is_not_found(browser: httpx.AsyncClient) -> None:

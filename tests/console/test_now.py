@@ -28,6 +28,17 @@ async def test_a_halted_model_comes_first_with_its_reason_and_the_way_out(
     assert told["overview"]["totals"]["halted"] == 1
 
 
+async def test_the_button_beside_a_notice_leads_where_its_text_says(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str
+) -> None:
+    await sdk.create_model(name)
+    await sdk.request_retraining(name)
+    await sdk.fail_job(await sdk.lease_job(name, holder="trainer"), "no data", give_up=True)
+    page = (await browser.get("/", params={"prefix": name})).text
+    assert "Correct the cause and retry the job." in page
+    assert 'href="/retraining">See jobs and schedules</a>' in page
+
+
 @pytest.mark.system  # Registers 52 models.
 async def test_no_more_than_fifty_models_are_on_a_page(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, tmp_path: Path

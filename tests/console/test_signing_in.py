@@ -10,7 +10,7 @@ import pytest
 from modelward import Client
 from modelward.caller import Role
 from modelward_server.console import guard, sessions
-from tests.console.conftest import ADDRESS, sign_in
+from tests.console.conftest import ADDRESS, browsing, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
 
@@ -54,6 +54,20 @@ async def test_signing_in_leads_to_no_other_site(
 ) -> None:
     answer = await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER), after)
     assert answer.headers["location"] == "/"
+
+
+async def test_sessions_of_two_consoles_of_a_host_do_not_replace_each_other(
+    stranger: httpx.AsyncClient, guarded: RunningServer
+) -> None:
+    other_address = ADDRESS.replace("50062", "50063")
+    async with browsing(guarded) as other:
+        other.base_url = other_address
+        other.cookies = stranger.cookies  # Browsers send them to every port of a host.
+        await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER))
+        form = {"token": token_of(guarded, "otto", Role.OPERATOR), "next": "/"}
+        await other.post("/login", data=form, headers={"origin": other_address})
+        for browser, name in ((stranger, "vera"), (other, "otto")):
+            assert f"<span>{name} <span" in (await browser.get("/system")).text
 
 
 async def test_a_viewer_changes_nothing(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
@@ -206,11 +206,11 @@ class Stages(RuleBasedStateMachine):
     def halt_or_resume(self, data: st.DataObject, halted: bool) -> None:
         name = data.draw(st.sampled_from(sorted({ref.model for ref in self.refs()})))
         kind = pb.HaltModelRequest if halted else pb.ResumeModelRequest
-        service = halts.halt_model if halted else halts.resume_model
+        service = halts.halt_model if halted else partial(halts.resume_model, expected_etag="")
         self.act(
             kind(model=name, reason=f"odd fills {uuid4()}", request_id=str(uuid4())),
             lambda session, actor: pb.HaltModelResponse(
-                model=model_to_proto(service(session, name, "odd fills", actor))
+                model=model_to_proto(service(session, name, "odd fills", actor=actor))
             ),
         )
         self.expected[name].halted = halted

@@ -50,9 +50,16 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     running.stop()
 
 
-def token_of(running: RunningServer, name: str, role: Role, *models: str, expires_at: datetime | None = None) -> str:
+def token_of(
+    running: RunningServer,
+    name: str,
+    role: Role,
+    *models: str,
+    expires_at: datetime | None = None,
+    functions: tuple[str, ...] = (),
+) -> str:
     with admin_session(running.settings) as (session, caller):
-        return grants.create_token(session, name, role, models, expires_at, caller)
+        return grants.create_token(session, name, role, models, expires_at, caller, functions)
 
 
 async def test_who_shows_nothing_is_told_what_to_show(guarded: RunningServer) -> None:

@@ -93,6 +93,8 @@ class Wrong:
         self._file.write_bytes(b"weights")
         self.pages: dict[str, str] = {}
         """The addresses of pages whose ids the server gave, by name."""
+        self.reports: dict[str, str] = {}
+        """The same of reports, in whose sandbox no script runs, such as axe."""
 
     def fill(self) -> None:
         """Make all of them."""
@@ -187,7 +189,9 @@ class Wrong:
         labels = np.arange(240) % 2
         noisy = (labels + (np.arange(240) % 5 == 0)) % 2
         predictions: Mapping[AnyVersion, object] = {f"{WORST}/2": noisy, f"{WORST}/3": labels}
-        self._client.compare([], None, labels, predictions=predictions, primary="accuracy")
+        compared = self._client.compare([], None, labels, predictions=predictions, primary="accuracy")
+        self.pages["comparison"] = f"/comparisons/{compared.comparison_id}"
+        self.reports["comparison-report"] = f"/reports/comparisons/{compared.comparison_id}"
         variants: Mapping[str, str] = {"champion": f"{WORST}/2", "challenger": f"{WORST}/3"}
         running = self._client.create_ab_test("momentum-v3", variants, primary_metric="pnl_bps", description=HOSTILE)
         self._client.record_ab_outcomes(running, outcomes(running, 600, lift=0.3))
@@ -196,7 +200,11 @@ class Wrong:
         self._client.conclude_ab_test(ended, winner="champion", action="none", reason=HOSTILE)
 
     def _gates(self) -> None:
-        self._client.set_promotion_policy(PromotionPolicy("calm-trend", required_tags=("owner", "approved by risk")))
+        tags, approvals = ("owner", "approved by risk"), (RequiredApproval(("risk",)),)
+        self._client.set_promotion_policy(
+            PromotionPolicy("calm-trend", required_tags=tags, required_approvals=approvals)
+        )
+        self.pages["request-approval-form"] = "/models/calm-trend/request-approval?version=2&to=production"
 
     def _governance(self) -> None:
         rules = (RequiredApproval(("risk", "trading")),)
@@ -214,8 +222,25 @@ class Wrong:
         )
         self._client.update_finding(found.finding_id, owner="bob", remedy=HOSTILE)
         (drill,) = self._client.start_drill([LONGEST], reason=HOSTILE, timeout=timedelta(seconds=1))
-        self.pages = {"approval": f"/approvals/{asked.approval_id}", "finding": f"/findings/{found.finding_id}"}
+        self.pages |= {"approval": f"/approvals/{asked.approval_id}", "finding": f"/findings/{found.finding_id}"}
         self.pages["drill"] = f"/drills/{drill.drill_id}"
+        of_approval, of_finding = f"approval={asked.approval_id}", f"finding={found.finding_id}"
+        home, worst = f"/models/{LONGEST}", f"/models/{WORST}"
+        self.pages |= {
+            "approve": f"{home}/approve?{of_approval}&function=risk",
+            "reject": f"{home}/reject?{of_approval}&function=trading",
+            "withdraw-approval": f"{home}/withdraw-approval?{of_approval}",
+            "needs-approval": f"{home}/promote?version=2&to=production",
+            "open-finding": f"{worst}/open-finding?version=3",
+            "change-finding": f"{home}/change-finding?{of_finding}",
+            "close-finding": f"{home}/close-finding?{of_finding}",
+            "review-version": f"{worst}/record-review?version=3",
+            "resume": f"{home}/resume",
+            "conclude": f"{worst}/conclude?test=momentum-v3&winner=challenger&action=promote",
+            "start-drill": f"{worst}/drill",
+            "drill-all": "/drill",
+        }
+        self.reports["ab-report"] = "/reports/ab/momentum-v3"
 
     def _mlflow_behind(self) -> None:
         early = {"mirror_wanted": 9, "updated_at": datetime.now(UTC) - timedelta(hours=2)}

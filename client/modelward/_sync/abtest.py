@@ -268,6 +268,7 @@ class AbTests(Connection):
         action: AbAction | str = AbAction.NONE,
         reason: str = "",
         etag: str = "",
+        model_etag: str = "",
         dry_run: bool = False,
         request_id: str = "",
         timeout: float | None = None,
@@ -282,6 +283,8 @@ class AbTests(Connection):
                 promoted, and a guardrail violated by the version in production rolls back.
             reason: the reason, for the audit log.
             etag: the test's, so that the test is only concluded as it was read; empty accepts any.
+            model_etag: that of the model whose version in production changes, so that no other version leaves
+                production than the one that was read; empty accepts any.
             dry_run: change nothing, and only return or raise what the conclusion would.
             request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
             timeout: seconds for the call with all its attempts; those of the client by default.
@@ -294,7 +297,7 @@ class AbTests(Connection):
             AbTestConcluded: it has already ended.
             AbTestUndecided: the rule does not decide yet; the test continues.
             GatesFailed, IllegalTransition, NoPredecessor: the action is not possible; the test continues.
-            EtagMismatch: the test changed since it was read.
+            EtagMismatch: the test, or the model, changed since it was read.
             InvalidField: the winner is not a variant.
         """
         request = pb.ConcludeAbTestRequest(
@@ -303,6 +306,7 @@ class AbTests(Connection):
             action=action_to_proto(AbAction(action)),
             reason=reason,
             etag=etag,
+            model_etag=model_etag,
             dry_run=dry_run,
             request_id=request_id,
         )

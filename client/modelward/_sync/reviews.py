@@ -27,6 +27,7 @@ class Reviews(Connection):
         conditions: Sequence[str] = (),
         evidence: Sequence[str] = (),
         next_review: date | None = None,
+        etag: str = "",
         request_id: str = "",
     ) -> Review:
         """Record a review of a model, or of one of its versions.
@@ -39,6 +40,7 @@ class Reviews(Connection):
             conditions: what must hold, in words, for an approval with conditions.
             evidence: ids of comparisons and drift reports, and names of A/B tests, on which it is based.
             next_review: the day on which the next review is due; by the model's policy when None.
+            etag: the model's expected etag; empty accepts any.
             request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
         Returns:
@@ -46,6 +48,7 @@ class Reviews(Connection):
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
+            EtagMismatch: the model changed since `etag` was read.
             NotIndependent: the caller registered the version; of a review of the model, one of its versions.
             InvalidField: the evidence does not exist, the conditions are missing or not needed, or the next review is
                 not later than today.
@@ -64,6 +67,7 @@ class Reviews(Connection):
             conditions=conditions,
             evidence=evidence,
             next_review=day_to_proto(next_review),
+            etag=etag,
             request_id=request_id,
         )
         return review_from_proto((self._call(self._governance.RecordReview, request)).review)

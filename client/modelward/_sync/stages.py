@@ -58,6 +58,7 @@ class Stages(Connection):
         to: Stage | str,
         reason: str = "",
         etag: str = "",
+        model_etag: str = "",
         dry_run: bool = False,
         request_id: str = "",
     ) -> TransitionResult:
@@ -68,6 +69,8 @@ class Stages(Connection):
             to: the stage, such as `"staging"`.
             reason: the reason, for the audit log.
             etag: the version's expected etag; empty accepts any.
+            model_etag: the model's expected etag, so that no other version leaves production than the one that was
+                read; empty accepts any.
             dry_run: change nothing, and only return or raise what the transition would.
             request_id: a UUID that you choose; a repeated call with the same one makes the change only once.
 
@@ -78,7 +81,7 @@ class Stages(Connection):
             ModelNotFound, VersionNotFound: it does not exist.
             IllegalTransition: the stage machine does not allow the transition.
             GatesFailed: the promotion policy rejects it; `gates` has each failed gate with its evidence.
-            EtagMismatch: it changed since `etag` was read.
+            EtagMismatch: it, or the model, changed since its etag was read.
             InvalidField: there is no stage with this name.
 
         Examples:
@@ -91,6 +94,7 @@ class Stages(Connection):
             to=stage_to_proto(as_stage(to)),
             reason=reason,
             etag=etag,
+            model_etag=model_etag,
             dry_run=dry_run,
             request_id=request_id,
         )
@@ -179,12 +183,13 @@ class Stages(Connection):
         )
         return halt_result_from_proto(self._call(self._lifecycle.HaltModels, request))
 
-    def resume(self, model: str, *, reason: str = "", request_id: str = "") -> Model:
+    def resume(self, model: str, *, reason: str = "", etag: str = "", request_id: str = "") -> Model:
         """End a halt.
 
         Args:
             model: the model's name.
             reason: the reason, for the audit log.
+            etag: the model's expected etag, so that no later halt ends than the one that was read; empty accepts any.
             request_id: as for `halt`.
 
         Returns:
@@ -192,8 +197,9 @@ class Stages(Connection):
 
         Raises:
             ModelNotFound: there is no such model.
+            EtagMismatch: the model changed since `etag` was read, such as by another halt.
         """
-        request = pb.ResumeModelRequest(model=model, reason=reason, request_id=request_id)
+        request = pb.ResumeModelRequest(model=model, reason=reason, etag=etag, request_id=request_id)
         return model_from_proto((self._call(self._lifecycle.ResumeModel, request)).model)
 
     def delete_artifact(self, version: AnyVersion, *, reason: str, etag: str = "") -> ModelVersion:

@@ -2730,6 +2730,7 @@ class ConcludeAbTestRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    MODEL_ETAG_FIELD_NUMBER: _builtins.int
     test: _builtins.str
     """The test's name."""
     winner: _builtins.str
@@ -2744,6 +2745,8 @@ class ConcludeAbTestRequest(_message.Message):
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
     dry_run: _builtins.bool
     """Only return what would happen, without changing anything."""
+    model_etag: _builtins.str
+    """The expected etag of the model whose version in production changes by the conclusion. Empty: not checked."""
     def __init__(
         self,
         *,
@@ -2754,10 +2757,11 @@ class ConcludeAbTestRequest(_message.Message):
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
+        model_etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dry_run", b"dry_run", "etag", b"etag", "reason", b"reason", "request_id", b"request_id", "test", b"test", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dry_run", b"dry_run", "etag", b"etag", "model_etag", b"model_etag", "reason", b"reason", "request_id", b"request_id", "test", b"test", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

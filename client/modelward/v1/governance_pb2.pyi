@@ -983,6 +983,7 @@ class RecordReviewRequest(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     NEXT_REVIEW_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model."""
     version: _builtins.int
@@ -995,6 +996,8 @@ class RecordReviewRequest(_message.Message):
     """The day on which the next review is due, such as "2027-03-31". Empty: by the model's policy."""
     request_id: _builtins.str
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    etag: _builtins.str
+    """The expected etag of the model, so that only the state that was read is reviewed. Empty: not checked."""
     @_builtins.property
     def conditions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What must hold, in words. Required for an approval with conditions, and only for that."""
@@ -1016,10 +1019,11 @@ class RecordReviewRequest(_message.Message):
         evidence: _abc.Iterable[_builtins.str] | None = ...,
         next_review: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "conditions", b"conditions", "evidence", b"evidence", "model", b"model", "next_review", b"next_review", "outcome", b"outcome", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "conditions", b"conditions", "etag", b"etag", "evidence", b"evidence", "model", b"model", "next_review", b"next_review", "outcome", b"outcome", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

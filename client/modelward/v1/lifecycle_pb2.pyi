@@ -2264,6 +2264,7 @@ class TransitionModelVersionRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ETAG_FIELD_NUMBER: _builtins.int
     to: _common_pb2.Stage.ValueType
     """The target stage: from training to staging or archived, from staging to production, back to training or archived,
     from production to archived, from archived to staging.
@@ -2276,6 +2277,10 @@ class TransitionModelVersionRequest(_message.Message):
     """Only return what would happen, without changing anything."""
     request_id: _builtins.str
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    model_etag: _builtins.str
+    """The expected etag of the model, which also changes when another of its versions moves: a promotion then archives
+    the version that was read as the one in production, and no other. Empty: not checked.
+    """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version."""
@@ -2289,10 +2294,11 @@ class TransitionModelVersionRequest(_message.Message):
         etag: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        model_etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "etag", b"etag", "reason", b"reason", "request_id", b"request_id", "to", b"to", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "etag", b"etag", "model_etag", b"model_etag", "reason", b"reason", "request_id", b"request_id", "to", b"to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2818,22 +2824,26 @@ class ResumeModelRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     reason: _builtins.str
     """The reason, for the audit log."""
     request_id: _builtins.str
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    etag: _builtins.str
+    """The expected etag of the model, so that only the halt that was read ends. Empty: not checked."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "model", b"model", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

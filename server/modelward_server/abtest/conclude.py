@@ -60,6 +60,8 @@ class ConclusionRequest:
     action: AbAction
     reason: str
     expected_etag: str
+    expected_model_etag: str
+    """Of the model whose version in production changes; empty for any."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def conclude_ab_test(session: Session, request: ConclusionRequest, prepared: Pre
         Outdated: the prepared inputs are no longer valid.
         GatesFailed, IllegalTransition: the winner cannot be promoted; the test continues.
         NoPredecessor: there is no version to roll back to; the test continues.
+        EtagMismatch: the model has changed since its etag was read; the test continues.
         and as `prepare_conclusion`.
     """
     row, test = _checked(session, request)
@@ -119,7 +122,7 @@ def conclude_ab_test(session: Session, request: ConclusionRequest, prepared: Pre
     result = prepared.reading.result
     decision = choose_winner(session, test, result, request.winner, request.action)
     because = f"A/B test {test.test}: {request.reason or result.summary}"
-    _act(session, test, decision, because, prepared.evidence, actor)
+    _act(session, test, decision, because, request.expected_model_etag, prepared.evidence, actor)
     concluded = repository.update(row, _ended(test, decision, request.reason, result, actor))
     _record(session, test, decision, request.reason, result, actor)
     return concluded
@@ -172,13 +175,15 @@ def _act(
     test: AbTest,
     decision: WinnerDecision,
     reason: str,
+    model_etag: str,
     evidence: Evidence | None,
     actor: ActorContext,
 ) -> None:
     if decision.action is AbAction.PROMOTE:
-        promotion.transition(session, decision.winner.version, Stage.PRODUCTION, reason, "", actor, evidence)
+        winner = decision.winner.version
+        promotion.transition(session, winner, Stage.PRODUCTION, reason, "", actor, evidence, model_etag)
     elif decision.action is AbAction.ROLL_BACK:
-        promotion.rollback(session, _model_to_roll_back(session, test), reason, "", actor)
+        promotion.rollback(session, _model_to_roll_back(session, test), reason, model_etag, actor)
 
 
 def _model_to_roll_back(session: Session, test: AbTest) -> str:

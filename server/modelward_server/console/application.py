@@ -1,5 +1,6 @@
 """The console's application: addresses, and what stands before every page."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,10 +18,10 @@ from modelward_server.console import time_zones
 from modelward_server.console.acts import asking, drill_all, halt_many
 from modelward_server.console.faults import refused_form
 from modelward_server.console.guard import (
-    COOKIE,
     LOOPBACK,
     Headers,
     KnownHost,
+    cookie_of,
     form_of,
     is_own_form,
     is_own_origin,
@@ -72,7 +73,9 @@ from modelward_server.console.sessions import Connect, Session, Sessions
 from modelward_server.console.uploads import upload_form_of
 
 STATIC = Path(__file__).parent / "static"
-ZIP = "application/zip"
+ZIP, EVENTS = "application/zip", "text/event-stream"
+COME_AGAIN = "retry: 3000\n\n"
+"""Tells a browser to connect again in so many milliseconds: the server is away."""
 
 
 def application(connect: Connect, *, loopback: bool, read_only: bool = False) -> Starlette:
@@ -87,7 +90,9 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        ends = asyncio.create_task(sessions.end_unused())
         yield
+        ends.cancel()
         await sessions.end_all()
 
     app = Starlette(
@@ -250,10 +255,12 @@ async def _verify(request: Request) -> Response:
 async def _events(request: Request) -> Response:
     """Send an open page again after each change, as server-sent events; the query names its address."""
     try:
-        session = await session_of(request)
+        session = await session_of(request, uses=False)
         caller = await session.access.caller()
     except NotAuthenticated:
         return Response(status_code=204)  # Which tells a browser not to connect again.
+    except ModelwardError:
+        return Response(COME_AGAIN, media_type=EVENTS)  # After another status a browser would not.
     address = request.query_params.get("page", "")
     made = live_page(request, session.access, address)
     if made is None:
@@ -266,7 +273,7 @@ async def _events(request: Request) -> Response:
                 yield event
 
     unbuffered = {"x-accel-buffering": "no"}  # nginx would otherwise hold events back.
-    return StreamingResponse(sent(), media_type="text/event-stream", headers=unbuffered)
+    return StreamingResponse(sent(), media_type=EVENTS, headers=unbuffered)
 
 
 async def _find(request: Request) -> Response:
@@ -291,7 +298,7 @@ async def _sign_in(request: Request) -> Response:
         return page(request, login.TEMPLATE, login.View(after, error.message), status)
     answer = RedirectResponse(after, 303)
     secure = request.url.scheme == "https" or request.url.hostname not in LOOPBACK
-    answer.set_cookie(COOKIE, key, httponly=True, secure=secure, samesite="lax")
+    answer.set_cookie(cookie_of(request), key, httponly=True, secure=secure, samesite="lax")
     return answer
 
 
@@ -299,9 +306,9 @@ async def _sign_out(request: Request) -> Response:
     form, session = await form_of(request), await session_of(request)
     if not is_own_form(request, form, session):
         return refused_form(request)
-    await request.app.state.sessions.end(request.cookies.get(COOKIE, ""))
+    await request.app.state.sessions.end(request.cookies.get(cookie_of(request), ""))
     answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(COOKIE)
+    answer.delete_cookie(cookie_of(request))
     return answer
 
 

@@ -14,7 +14,6 @@ from modelward.caller import Caller, Permission, Role
 from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField
 from modelward_server.console.sessions import Session, Sessions
 
-COOKIE = "modelward_session"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 MAX_FORM_BYTES = 500_000
 """Of a form, in which a character of the longest texts takes up to twelve bytes."""
@@ -64,18 +63,28 @@ class KnownHost:
         await self._app(scope, receive, send)
 
 
-async def session_of(request: Request) -> Session:
+def cookie_of(request: Request) -> str:
+    """Return the name of the cookie: browsers send it to every port of a host, so each console has its own."""
+    _, port = request.scope.get("server") or ("", None)
+    return f"modelward_session_{port}" if port else "modelward_session"
+
+
+async def session_of(request: Request, *, uses: bool = True) -> Session:
     """Return the session of a request: its cookie's, its proxy's, or that of everybody without a credential.
+
+    Args:
+        request: the request.
+        uses: whether it is its user who asks, and not a page that follows changes.
 
     Raises:
         ModelwardError: the server does not accept the proxy's credential, or does not answer.
     """
     sessions: Sessions = request.app.state.sessions
-    if session := sessions.find(request.cookies.get(COOKIE, "")):
+    if session := sessions.find(request.cookies.get(cookie_of(request), ""), uses=uses):
         return session
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        return await sessions.of_bearer(token)
+        return await sessions.of_bearer(token, uses=uses)
     return sessions.without_credential()
 
 

@@ -1,6 +1,7 @@
 """Pages of the console: templates, and what every page shows."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,8 +17,26 @@ from modelward_server.console import time_zones
 from modelward_server.console.sessions import Session
 from modelward_server.reports.page import templates
 
+GOVERNANCE, RETRAINING = "/approvals", "/retraining"
+SECTIONS = {
+    "engines": "/engines",
+    "compare": "/compare",
+    "retraining": RETRAINING,
+    **dict.fromkeys(("approvals", "findings", "reviews", "drills", "drill", "scores"), GOVERNANCE),
+    "audit": "/audit",
+    "inventory": "/inventory",
+    "system": "/system",
+}
+"""The link of the menu to which the pages belong whose path begins so; all others belong to the first page."""
+SECTIONS_OF_MODELS = {
+    **dict.fromkeys(("retrain", "pause-schedule", "resume-schedule"), RETRAINING),
+    **dict.fromkeys(("request-approval", "approve", "reject", "withdraw-approval"), GOVERNANCE),
+    **dict.fromkeys(("open-finding", "change-finding", "close-finding", "record-review", "drill"), GOVERNANCE),
+}
+"""The same of the pages below the page of a model, by the end of their path."""
 _templates = templates("modelward_server.console")
 _templates.filters["local"] = time_zones.local
+_templates.filters["shell"] = shlex.quote
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,20 @@ class Frame:
     """The parameters of the address, without that of the zone."""
     whole: bool = True
     """Whether the page is rendered with what stands around it."""
+
+    @property
+    def section(self) -> str:
+        """The address of the link of the menu to which the page belongs."""
+        first, *others = self.path.strip("/").split("/")
+        if first == "models":
+            return SECTIONS_OF_MODELS.get(others[-1], "/") if len(others) == 2 else "/"
+        return SECTIONS.get(first, "/")
+
+    def current(self, address: str) -> str:
+        """Return what `aria-current` says of a link of a menu; empty where it leads elsewhere."""
+        if self.path == address:
+            return "page"
+        return "true" if self.section == address else ""
 
 
 def frame(request: Request) -> Frame:

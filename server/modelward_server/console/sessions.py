@@ -1,10 +1,12 @@
 """Who uses the console: sessions in memory, each with a client that has its user's credential."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 
 from modelward import AsyncClient, Caller
@@ -16,7 +18,9 @@ from modelward_server.console.live_pages import LivePage, Newest, newest, put
 MAX_SESSIONS = 1000
 """Of more than this, the one that was used least recently ends."""
 IDLE_SECONDS = 12 * 3600.0
-"""A session that is not used for so long ends."""
+"""A session in which its user asks for nothing for so long ends; a page that only follows changes does not keep it."""
+LOOK_SECONDS = 60.0
+"""Pause between two looks for sessions that have ended."""
 CALLER_SECONDS = 60.0
 """For how long it is remembered who a user is; the server decides about each change anyway."""
 MAX_PAGES = 100
@@ -52,6 +56,12 @@ class Access:
         if self._caller is None or time.monotonic() - self._asked_at > CALLER_SECONDS:
             self._caller, self._asked_at = await self.client.get_caller(), time.monotonic()
         return self._caller
+
+    @property
+    def expired(self) -> bool:
+        """Whether the credential has ended, as far as the server has told."""
+        ends = self._caller.expires_at if self._caller else None
+        return ends is not None and ends <= datetime.now(UTC)
 
     async def scores_logged(self) -> bool:
         """Return whether the server keeps a log of scores that its user may see: it has a record, now or earlier."""
@@ -94,6 +104,11 @@ class Session:
         """The client with its user's credential."""
         return self.access.client
 
+    @property
+    def idle(self) -> bool:
+        """Whether its user has asked for nothing for so long that it ends."""
+        return time.monotonic() - self.used_at > IDLE_SECONDS
+
     @contextmanager
     def showing(self, page: LivePage) -> Iterator[Newest]:
         """Show an open page in this session, until the session ends."""
@@ -123,17 +138,18 @@ class Sessions:
         """Return the session of everybody without a credential."""
         return self._used("") or self._keep("", Session(self._access(""), signed_in=False))
 
-    async def of_bearer(self, token: str) -> Session:
+    async def of_bearer(self, token: str, *, uses: bool = True) -> Session:
         """Return the session of a token that a proxy sends with each request.
 
         Args:
             token: the proxy's; another one belongs to another session.
+            uses: whether this counts as use of the session.
 
         Raises:
             ModelwardError: the server does not accept it, or does not answer.
         """
         key = f"bearer {sha256(token.encode()).hexdigest()}"
-        if session := self._used(key):
+        if session := self._used(key, uses=uses):
             return session
         access = await self._accepted(token)
         return self._used(key) or self._keep(key, Session(access, signed_in=False))
@@ -149,9 +165,14 @@ class Sessions:
         self._keep(key, Session(access, signed_in=True))
         return key
 
-    def find(self, key: str) -> Session | None:
-        """Return the session of a cookie; None if there is none, or if it was not used for too long."""
-        return self._used(key) if key else None
+    def find(self, key: str, *, uses: bool = True) -> Session | None:
+        """Return the session of a cookie; None if there is none, or if it has ended.
+
+        Args:
+            key: the cookie.
+            uses: whether this counts as use of the session.
+        """
+        return self._used(key, uses=uses) if key else None
 
     async def end(self, key: str) -> None:
         """End a session with its open pages, and its connection where no other session has the same credential."""
@@ -160,16 +181,24 @@ class Sessions:
             session.access.sessions -= 1
             await self._close_unused(session.access)
 
+    async def end_unused(self) -> None:
+        """End sessions whose users are idle, or whose credential has ended, until this is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for key in [key for key, one in self._by_key.items() if key and (one.idle or one.access.expired)]:
+                await self.end(key)
+
     async def end_all(self) -> None:
         """End every session."""
         for key in list(self._by_key):
             await self.end(key)
 
-    def _used(self, key: str) -> Session | None:
-        session, now = self._by_key.get(key), time.monotonic()
-        if session is None or (key and now - session.used_at > IDLE_SECONDS):
+    def _used(self, key: str, *, uses: bool = True) -> Session | None:
+        session = self._by_key.get(key)
+        if session is None or (key and session.idle):
             return None
-        session.used_at = now
+        if uses:
+            session.used_at = time.monotonic()
         return session
 
     async def _accepted(self, token: str) -> Access:

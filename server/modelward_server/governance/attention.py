@@ -39,7 +39,8 @@ NEXT_STEPS = {
     AttentionKind.ENGINES_GONE: "Check whether these engines should run.",
     AttentionKind.MLFLOW_BEHIND: "Check that MLflow answers; the server's log says why it does not.",
 }
-_SEVERITIES, _KINDS = list(Severity), list(AttentionKind)
+_SEVERITIES = {severity: place for place, severity in enumerate(Severity)}
+_KINDS = {kind: place for place, kind in enumerate(AttentionKind)}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ class RegistryState:
     unusable: Mapping[str, Trial]
     """Trials of versions in production."""
     engines: Mapping[str, Engines]
-    engine_totals: Mapping[str, int]
     failures: Mapping[tuple[str, str], str]
     """Why engines could not load the expected version, by model and engine."""
     drift_alarms: Mapping[str, tuple[DriftAlarm, datetime]]
@@ -71,7 +71,7 @@ class RegistryState:
 
 def urgency(severity: Severity) -> int:
     """Return the place of a severity in the ascending order."""
-    return _SEVERITIES.index(severity)
+    return _SEVERITIES[severity]
 
 
 def find_attention(state: RegistryState, now: datetime) -> list[Attention]:
@@ -85,7 +85,7 @@ def find_attention(state: RegistryState, now: datetime) -> list[Attention]:
         *_of_schedules(state),
         *_of_mlflow(state, now),
     ]
-    return sorted(found, key=lambda one: (-urgency(one.severity), _KINDS.index(one.kind), one.model, one.subject))
+    return sorted(found, key=lambda one: (-urgency(one.severity), _KINDS[one.kind], one.model, one.subject))
 
 
 def _of_halts(state: RegistryState) -> Iterator[Attention]:
@@ -120,21 +120,21 @@ def _of_engines(state: RegistryState, now: datetime) -> Iterator[Attention]:
 
 
 def _of_engines_of(state: RegistryState, ref: VersionRef, engines: Engines, now: datetime) -> Iterator[Attention]:
-    model, total = ref.model, state.engine_totals[ref.model]
+    model = ref.model
     if failed := engines.get(RolloutState.FAILED):
         why = state.failures.get((model, failed.first), "")
-        text = f"{_share(failed, total)} could not load {ref}, such as {failed.first}: {why}".removesuffix(": ")
+        text = f"{_share(failed)} could not load {ref}, such as {failed.first}: {why}".removesuffix(": ")
         yield _attention(AttentionKind.ENGINES_FAILED, model, text, failed.since, failed.first, ref.version)
     if (lagging := engines.get(RolloutState.LAGGING)) and lagging.since and lagging.since + SETTLING <= now:
-        text = f"{_share(lagging, total)} run another version than {ref}, such as {lagging.first}"
+        text = f"{_share(lagging)} run another version than {ref}, such as {lagging.first}"
         yield _attention(AttentionKind.ENGINES_LAGGING, model, text, lagging.since, lagging.first, ref.version)
     if gone := engines.get(RolloutState.GONE):
-        text = f"{_share(gone, total)} of {model} have not reported for too long, such as {gone.first}"
+        text = f"{_share(gone)} of {model} have not reported for too long, such as {gone.first}"
         yield _attention(AttentionKind.ENGINES_GONE, model, text, gone.reported_at, gone.first, ref.version)
 
 
-def _share(group: EngineGroup, total: int) -> str:
-    return f"{group.number} of {total} engines"
+def _share(group: EngineGroup) -> str:
+    return f"{group.number} of {group.total} engines"
 
 
 def _of_jobs(state: RegistryState) -> Iterator[Attention]:

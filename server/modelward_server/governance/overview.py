@@ -47,10 +47,12 @@ def get_overview(session: Session, prefix: str, page_size: int, page_token: str,
     def key(model: str) -> list[object]:
         return [-urgency(worst.get(model, Severity.OK)), model]
 
-    page = slice_page(session, sorted(state.in_production, key=key), key, page_size, page_token, ("overview", prefix))
+    # Of nearly all models nothing is wrong: sorting their names alone takes a fraction of the time.
+    models = [*sorted(worst.keys() & state.in_production, key=key), *sorted(state.in_production.keys() - worst)]
+    page = slice_page(session, models, key, page_size, page_token, ("overview", prefix))
     listed = attention[:MAX_ATTENTION]
-    models = _describe(session, state, page.items, worst)
-    return Overview(tuple(listed), len(attention), _totals(state), models, page.next_page_token)
+    described = _describe(session, state, page.items, worst)
+    return Overview(tuple(listed), len(attention), _totals(state), described, page.next_page_token)
 
 
 def _read_state(session: Session, prefix: str, now: datetime) -> RegistryState:
@@ -65,7 +67,6 @@ def _read_state(session: Session, prefix: str, now: datetime) -> RegistryState:
         in_production=in_production,
         unusable=unusable(session, prefix),
         engines=engines,
-        engine_totals=engine_totals(session, prefix),
         failures=_failures(session, engines, now),
         drift_alarms=_with_reports(in_production, reports) | observed,
         performance_alarms=declined,
@@ -122,7 +123,7 @@ def _totals(state: RegistryState) -> OverviewTotals:
 def _describe(
     session: Session, state: RegistryState, page: Sequence[str], worst: dict[str, Severity]
 ) -> tuple[ModelOverview, ...]:
-    scores = recent_scores(session, page, MAX_REPORTS)
+    scores, engines = recent_scores(session, page, MAX_REPORTS), engine_totals(session, page)
     return tuple(
         ModelOverview(
             model=model,
@@ -134,7 +135,7 @@ def _describe(
             drift=scores.get(model, ()),
             drift_alarm=state.drift_alarms.get(model, (None, None))[0],
             performance_alarm=state.performance_alarms.get(model, (None, None))[0],
-            engines=_count(state, model),
+            engines=_count(engines.get(model, 0), state.engines.get(model, {})),
             due_reasons=_reasons(state, model),
             severity=worst.get(model, Severity.OK),
         )
@@ -142,9 +143,8 @@ def _describe(
     )
 
 
-def _count(state: RegistryState, model: str) -> EngineCounts:
-    total = state.engine_totals.get(model, 0)
-    others = {name.value: group.number for name, group in state.engines.get(model, {}).items()}
+def _count(total: int, engines: Engines) -> EngineCounts:
+    others = {name.value: group.number for name, group in engines.items()}
     return EngineCounts(total, converged=total - sum(others.values()), **others)
 
 

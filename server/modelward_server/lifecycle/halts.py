@@ -11,7 +11,7 @@ from modelward.shared.blank import is_blank
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.queries import select_models, with_production
-from modelward_server.lifecycle.repository import model_row, production_version, to_model
+from modelward_server.lifecycle.repository import check_etag, etag, model_row, production_version, to_model
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.tables import ModelRow
@@ -71,13 +71,15 @@ def _halt(session: Session, rows: Sequence[ModelRow], reason: str, actor: ActorC
     audit.append_all(session, Kind.HALTED, [(row.name, 0, halt) for row in rows], actor)
 
 
-def resume_model(session: Session, name: str, reason: str, actor: ActorContext) -> Model:
+def resume_model(session: Session, name: str, reason: str, expected_etag: str, actor: ActorContext) -> Model:
     """End the halt of a model; if it is not halted, nothing changes.
 
     Raises:
         ModelNotFound: the model does not exist.
+        EtagMismatch: it has changed since `expected_etag` was read, such as by another halt.
     """
     row = model_row(session, name, lock=True)
+    check_etag(expected_etag, etag(row))
     if row.halted_at is not None:
         row.halted_by, row.halt_reason, row.halted_at = "", "", None
         touch_model(row, actor)

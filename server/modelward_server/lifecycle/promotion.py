@@ -53,6 +53,7 @@ def transition(
     expected_etag: str,
     actor: ActorContext,
     evidence: Evidence | None = None,
+    expected_model_etag: str = "",
 ) -> TransitionResult:
     """Move a version to another stage; a promotion to production archives the version there in the same transaction.
 
@@ -64,20 +65,23 @@ def transition(
         expected_etag: the etag of the version on which the request is based; empty for any.
         actor: the author and time of the change.
         evidence: the evidence for the gates; it was read before this transaction, which blocks other writers.
+        expected_model_etag: the etag of the model on which the request is based; empty for any.
 
     Raises:
         Outdated: a gate requires evidence that was not read, or that is no longer valid.
         ModelNotFound, VersionNotFound: the version does not exist.
-        EtagMismatch: it has changed since `expected_etag` was read.
+        EtagMismatch: it, or its model, has changed since its etag was read.
         IllegalTransition: the stage machine does not allow the move.
         ArtifactDeleted: its files were deleted.
         GatesFailed: the model's policy is not met; the error names every failed gate with its evidence.
     """
     row = version_row(session, ref, lock=True)
+    model = model_row(session, ref.model)
     check_etag(expected_etag, etag(row))
+    check_etag(expected_model_etag, etag(model))
     check_move(ref, Stage(row.stage), to)
     check_not_deleted(to_version(row))
-    actor = actor.not_before(model_row(session, ref.model).updated_at)
+    actor = actor.not_before(model.updated_at)
     approval = open_approval(session, ref, to, actor.at)
     gates = _pass_gates(session, row, to, approval, actor, evidence)
     if to is not Stage.PRODUCTION:

@@ -12,7 +12,7 @@ from modelward.reviews import Review, ReviewOutcome
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.evidence import check_evidence
 from modelward_server.lifecycle.independence import check_not_developer
-from modelward_server.lifecycle.repository import check_version, model_row
+from modelward_server.lifecycle.repository import check_etag, check_version, etag, model_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.documents import REVIEW
@@ -20,20 +20,22 @@ from modelward_server.storage.paging import Key, fetch_page
 from modelward_server.storage.review_tables import ReviewRow
 
 
-def record_review(session: Session, wanted: Review, actor: ActorContext) -> Review:
+def record_review(session: Session, wanted: Review, expected_etag: str, actor: ActorContext) -> Review:
     """Store a review.
 
     Args:
         session: the transaction.
         wanted: the review; the server sets its id and author.
+        expected_etag: the etag of the model on which the review is based; empty for any.
         actor: its author.
 
     Raises:
         ModelNotFound, VersionNotFound: the model or the version does not exist.
+        EtagMismatch: the model has changed since `expected_etag` was read.
         NotIndependent: the author has developed what is reviewed.
         InvalidField: the evidence, the conditions or the day of the next review do not fit.
     """
-    model_row(session, wanted.model)
+    check_etag(expected_etag, etag(model_row(session, wanted.model, lock=bool(expected_etag))))
     if wanted.version:
         check_version(session, VersionRef(wanted.model, wanted.version))
     review = replace(wanted, review_id=f"review-{uuid4().hex[:16]}", reviewed_by=actor.name, reviewed_at=actor.at)

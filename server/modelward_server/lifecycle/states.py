@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal_column, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Subquery, and_, case, func, literal_column, select
+from sqlalchemy.orm import Session, aliased
 
 from modelward.lifecycle import Halt, RolloutState, Trial, TrialResult, VersionRef
 from modelward_server.lifecycle.repository import IN_PRODUCTION, halt_of, trial_of
@@ -40,6 +40,8 @@ class EngineGroup:
     """The oldest of their last reports."""
     since: datetime | None
     """Since when the version is in production that they should run."""
+    total: int
+    """Number of all engines of the model."""
 
 
 Engines = dict[RolloutState, EngineGroup]
@@ -76,33 +78,47 @@ def unusable(session: Session, prefix: str) -> dict[str, Trial]:
 def engine_states(session: Session, prefix: str, now: datetime) -> dict[str, Engines]:
     """Return the engines of each model by their states, which are those of `rollout.get_rollout`, but for CONVERGED.
 
-    Nearly all engines have converged: these are only counted, by `engine_totals`.
+    Nearly all engines have converged: these are only counted.
     """
-    engines = _states(prefix, now).where(_state(now) != RolloutState.CONVERGED.value).subquery()
+    engines = _states(is_listed(ModelRow.name, prefix), now)
     state, engine, reported_at = engines.c.state, engines.c.engine, engines.c.reported_at
     groups = select(engines.c.model, state, func.count(), func.min(engine), func.min(reported_at))
-    groups = groups.add_columns(func.min(engines.c.stage_since))
+    of_model = aliased(EngineRow)
+    total = select(func.count()).where(of_model.model == engines.c.model).scalar_subquery()
+    groups = groups.where(state != RolloutState.CONVERGED.value).add_columns(func.min(engines.c.since), total)
     found: dict[str, Engines] = {}
     for model, name, *group in session.execute(groups.group_by(engines.c.model, state)):
         found.setdefault(model, {})[RolloutState(name)] = EngineGroup(*group)
     return found
 
 
-def engine_totals(session: Session, prefix: str) -> dict[str, int]:
-    """Return the number of engines of each model that has one."""
-    numbers = select(EngineRow.model, func.count()).where(is_listed(EngineRow.model, prefix)).group_by(EngineRow.model)
-    return dict(session.execute(numbers).all())
+def engine_totals(session: Session, models: Sequence[str]) -> dict[str, int]:
+    """Return the number of engines of each of these models that has one."""
+    numbers = select(EngineRow.model, func.count()).group_by(EngineRow.model)
+    return dict(session.execute(numbers.where(EngineRow.model.in_(models))).all())
 
 
-def _states(prefix: str, now: datetime) -> Select[*tuple[Any, ...]]:
-    columns = (EngineRow.model, EngineRow.engine, EngineRow.failure, EngineRow.reported_at, VersionRow.stage_since)
-    rows = select(*columns, _state(now).label("state")).outerjoin_from(ModelRow, VersionRow, OWN_PRODUCTION)
-    return rows.join(EngineRow, EngineRow.model == ModelRow.name).where(is_listed(ModelRow.name, prefix))
+def _states(models: ColumnElement[bool], now: datetime) -> Subquery:
+    """Select the engines of the models that meet a condition, each with its state.
+
+    What they should run is materialized, or SQLite looks it up for each engine: more than twice the time.
+    """
+    expected = (
+        select(ModelRow.name, case((ModelRow.halted_at.is_(None), VersionRow.version)).label("version"))
+        .add_columns(VersionRow.stage_since.label("since"))
+        .outerjoin_from(ModelRow, VersionRow, OWN_PRODUCTION)
+        .where(models)
+        .cte("expected")
+        .prefix_with("MATERIALIZED")
+    )
+    state = _state(expected.c.version, now).label("state")
+    columns = (expected.c.name.label("model"), EngineRow.engine, EngineRow.failure, EngineRow.reported_at)
+    rows = select(*columns, expected.c.since, state)
+    return rows.join_from(expected, EngineRow, EngineRow.model == expected.c.name).subquery()
 
 
-def _state(now: datetime) -> ColumnElement[str]:
+def _state(expected: ColumnElement[int], now: datetime) -> ColumnElement[str]:
     """Return the SQL expression of the state that `rollout` gives an engine."""
-    expected = case((ModelRow.halted_at.is_(None), VersionRow.version))
     return case(
         (EngineRow.gone_at <= now, RolloutState.GONE.value),
         (expected.is_(None), RolloutState.LAGGING.value),
@@ -114,7 +130,7 @@ def _state(now: datetime) -> ColumnElement[str]:
 
 def load_failures(session: Session, models: list[str], now: datetime) -> dict[tuple[str, str], str]:
     """Return why engines of these models could not load the expected version, by model and engine."""
-    engines = _states("", now).where(ModelRow.name.in_(models)).subquery()
+    engines = _states(ModelRow.name.in_(models), now)
     failed = select(engines.c.model, engines.c.engine, engines.c.failure)
     rows = session.execute(failed.where(engines.c.state == RolloutState.FAILED.value))
     return {(model, engine): reason for model, engine, reason in rows}

@@ -80,7 +80,12 @@ class AbTestServicer(ComparisonServiceServicer):
 
     async def ConcludeAbTest(self, request: pb.ConcludeAbTestRequest, context: Context) -> pb.ConcludeAbTestResponse:
         conclusion = ConclusionRequest(
-            request.test, request.winner, action_from_proto(request.action), request.reason, expected_etag=request.etag
+            request.test,
+            request.winner,
+            action_from_proto(request.action),
+            request.reason,
+            expected_etag=request.etag,
+            expected_model_etag=request.model_etag,
         )
         if conclusion.action is not AbAction.ROLL_BACK:
             test = await self._unit_of_work.read(lambda session: get_ab_test(session, request.test))

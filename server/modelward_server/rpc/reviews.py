@@ -24,7 +24,7 @@ class ReviewServicer(GovernanceServiceServicer):
             request,
             context,
             lambda session, actor: pb.RecordReviewResponse(
-                review=review_to_proto(record_review(session, wanted, actor))
+                review=review_to_proto(record_review(session, wanted, request.etag, actor))
             ),
         )
 

@@ -51,7 +51,9 @@ class StageServicer(LifecycleServiceServicer):
             context,
             lambda session: gather(self._signers, session, ref),
             lambda session, actor, evidence: transition_result_to_proto(
-                promotion.transition(session, ref, to, request.reason, request.etag, actor, evidence)
+                promotion.transition(
+                    session, ref, to, request.reason, request.etag, actor, evidence, request.model_etag
+                )
             ),
             at_first=[GatheredEvidence(ref)],
             dry_run=request.dry_run,
@@ -139,7 +141,7 @@ class StageServicer(LifecycleServiceServicer):
             request,
             context,
             lambda session, actor: pb.ResumeModelResponse(
-                model=model_to_proto(halts.resume_model(session, request.model, request.reason, actor))
+                model=model_to_proto(halts.resume_model(session, request.model, request.reason, request.etag, actor))
             ),
             urgent=True,
         )

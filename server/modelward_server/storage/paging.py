@@ -2,6 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -123,9 +124,9 @@ def slice_page(
     size = page_size or DEFAULT_PAGE_SIZE
     tokens = _Tokens(session, conditions)
     last = tokens.read(page_token)
-    following = [item for item in items if last is None or key(item) > last]
-    page = tuple(following[:size])
-    return Page(page, tokens.make(key(page[-1])) if len(following) > size else "")
+    begin = 0 if last is None else bisect_right(items, last, key=key)
+    page = tuple(items[begin : begin + size])
+    return Page(page, tokens.make(key(page[-1])) if len(items) > begin + size else "")
 
 
 def lazy_page(

@@ -25,16 +25,23 @@ def _action(form: Form) -> AbAction:
 
 
 async def _conclude(client: AsyncClient, model: Model, form: Form, dry_run: bool) -> Effect:
+    name = field(form, "test")
     test = await client.conclude_ab_test(
-        field(form, "test"),
+        name,
         winner=form.get("winner", ""),
         action=_action(form),
         reason=form.get("reason", ""),
         etag=form.get("etag", ""),
+        model_etag=form.get("model_etag", "") if await _is_of_one_model(client, name) else "",
         dry_run=dry_run,
         request_id=request_id(form, dry_run),
     )
     return await _expected(client, test) if dry_run else Effect()
+
+
+async def _is_of_one_model(client: AsyncClient, test: str) -> bool:
+    """Return whether the model of the page is the one whose version in production changes, whatever wins."""
+    return len({variant.version.model for variant in (await client.get_ab_test(test)).variants}) == 1
 
 
 async def _expected(client: AsyncClient, test: AbTest) -> Effect:

@@ -129,7 +129,7 @@ async def _decided(client: AsyncClient, form: Form, *, approve: bool) -> Effect:
         raise NotApprover(why, approval_id=approval.approval_id)
     others = [name for name in approval.waits_for if name != function]
     after = f"It then waits for {', '.join(others)}." if others else "One promotion can then use it."
-    asked = f"{approval.version} to {approval.to}: {approval.reason}"
+    asked = f"{approval.requested_by} wants to move {approval.version} to {approval.to}: {approval.reason}"
     conditions = [f"Condition: {text}" for text in approval.conditions]
     return Effect(lines=[asked, *conditions, after if approve else "That ends the request, whatever others decide."])
 
@@ -156,7 +156,7 @@ async def _approval_etag(client: AsyncClient, model: Model, form: Form) -> str:
 
 
 async def _comment(client: AsyncClient, model: Model, form: Form) -> Sequence[Input]:
-    return (Input("comment", "Comment, or conditions", "lines"),)
+    return (Input("comment", "Comment, or conditions of your approval", "lines"),)
 
 
 async def _refusal(client: AsyncClient, model: Model, form: Form) -> Sequence[Input]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 from starlette.requests import Request
 
 from modelward import AsyncClient, Caller
-from modelward.errors import GatesFailed, ModelwardError
+from modelward.errors import EtagMismatch, GatesFailed, ModelwardError
 from modelward.lifecycle import GateResult, Model, Rollout
 from modelward_server.console.acts import ab_tests, act, approvals, drills, findings, retraining, reviews, stages
 from modelward_server.console.acts.act import Act, Choice, Effect, Form, Input
@@ -23,6 +23,8 @@ ACTS: Mapping[str, Act] = {
     **reviews.ACTS,
     **drills.ACTS,
 }
+
+OUTDATED = "something has changed since this page was shown. Below is what it would do now: read it, and decide again."
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class View:
     rollout: Rollout | None
     """The engines that follow; None where none do."""
     fields: Mapping[str, str]
-    """What the form sends besides the reason: the etag of what was shown, and the request id."""
+    """What the form sends besides the reason: the etags of what was shown."""
     choices: Sequence[Choice]
     """What can be chosen before it is tried again."""
     back: str
@@ -51,6 +53,8 @@ class View:
     reason_required: bool
     inputs: Sequence[Input]
     danger: bool
+    reason: str = ""
+    """What was given in the form that was refused; empty at first."""
     problem: str = ""
     """Why the form was refused that was sent; empty if none was."""
     missing: approvals.Missing | None = None
@@ -79,15 +83,17 @@ async def ask_again(client: AsyncClient, request: Request, form: Form, error: Mo
     The request id stays: where an answer was lost, the change that is sent again is not made twice.
 
     Raises:
-        ModelwardError: the error, where nothing was filled in but a reason, or the change is possible no more.
+        ModelNotFound: there is no such model any more.
+        InvalidField: the form lacks a field.
     """
-    if ACTS[request.path_params["act"]].inputs is act.no_inputs:
-        raise error
     view = await _asked(client, request, form, request.state.caller)
-    if not view.inputs:
-        raise error
-    filled = [replace(one, value=form.get(one.name, "")) for one in view.inputs]
-    return replace(view, inputs=filled, problem=error.message, request_id=form.get("request_id") or view.request_id)
+    return replace(
+        view,
+        inputs=[replace(one, value=form.get(one.name, "")) for one in view.inputs],
+        reason=form.get("reason", ""),
+        problem=OUTDATED if isinstance(error, EtagMismatch) else error.message,
+        request_id=form.get("request_id") or view.request_id,
+    )
 
 
 async def _asked(client: AsyncClient, request: Request, texts: Form, caller: Caller) -> View:
@@ -106,7 +112,7 @@ async def _asked(client: AsyncClient, request: Request, texts: Form, caller: Cal
         refusal=refusal,
         gates=gates,
         rollout=await client.get_rollout(name) if kind.moves else None,
-        fields={**given, "etag": etag},
+        fields={**given, "etag": etag, "model_etag": model.etag},
         choices=await kind.choices(client, given),
         back=f"/models/{quote(name)}" if kind.after == stages.ROLLOUT else address_after(kind, name, given),
         reason_taken=kind.reason_taken,

@@ -42,9 +42,11 @@ async def _open_inputs(client: AsyncClient, model: Model, form: Form) -> Sequenc
     return (
         Input("title", "What is wrong, in a line", required=True, longest=200),
         Input("severity", "Severity", "choice", value=FindingSeverity.MEDIUM, options=SEVERITIES),
-        Input("owner", "Who remedies it", required=True, value=next(iter(model.inventory.owners), ""), longest=256),
-        Input("due", "Until", "date"),
-        Input("description", "In detail", "lines", longest=LONGEST),
+        Input(
+            "owner", "Owner, who remedies it", required=True, value=next(iter(model.inventory.owners), ""), longest=256
+        ),
+        Input("due", "Due on", "date"),
+        Input("description", "Details", "lines", longest=LONGEST),
         Input("remedy", "Planned remedy", "lines", longest=LONGEST),
         await evidence_input(client, model, form),
     )
@@ -93,8 +95,8 @@ async def _change_inputs(client: AsyncClient, model: Model, form: Form) -> Seque
     due = finding.due.isoformat() if finding.due else ""
     return (
         Input("severity", "Severity", "choice", value=finding.severity, options=SEVERITIES),
-        Input("owner", "Who remedies it", required=True, value=finding.owner, longest=256),
-        Input("due", "Until", "date", value=due),
+        Input("owner", "Owner, who remedies it", required=True, value=finding.owner, longest=256),
+        Input("due", "Due on", "date", value=due),
         Input("remedy", "Planned remedy", "lines", value=finding.remedy, longest=LONGEST),
     )
 

@@ -32,6 +32,7 @@ async def _record(client: AsyncClient, model: Model, form: Form, dry_run: bool) 
         conditions=lines_of(form, "conditions"),
         evidence=lines_of(form, "evidence"),
         next_review=day_of(form, "next_review"),
+        etag=form.get("etag", ""),
         request_id=request_id(form, dry_run),
     )
     return Effect()

@@ -3,8 +3,8 @@
 from shlex import quote as shell
 
 from modelward import AsyncClient
-from modelward.errors import EtagMismatch, FailedPrecondition
-from modelward.lifecycle import Halt, Model
+from modelward.errors import FailedPrecondition
+from modelward.lifecycle import Halt, Model, Stage
 from modelward_server.console.acts.act import Act, Effect, Form, about, field, request_id
 
 ROLLOUT = "/models/{model}/rollout"
@@ -16,6 +16,7 @@ async def _promote(client: AsyncClient, model: Model, form: Form, dry_run: bool)
         to=field(form, "to"),
         reason=form.get("reason", ""),
         etag=form.get("etag", ""),
+        model_etag=form.get("model_etag", "") if form["to"] == Stage.PRODUCTION else "",
         dry_run=dry_run,
         request_id=request_id(form, dry_run),
     )
@@ -50,15 +51,13 @@ async def _resume(client: AsyncClient, model: Model, form: Form, dry_run: bool) 
         if not model.halt:
             raise FailedPrecondition(f"{model.name} is not halted")
         return Effect(lines=[f"It ends the halt {_told(model.halt)}"])
-    if model.halt and form.get("etag") != await _halt_etag(client, model, form):
-        raise EtagMismatch(f"{model.name} was halted anew since the page was shown, {_told(model.halt)}")
-    await client.resume(model.name, reason=form.get("reason", ""), request_id=request_id(form, dry_run))
+    await client.resume(
+        model.name,
+        reason=form.get("reason", ""),
+        etag=form.get("etag", ""),
+        request_id=request_id(form, dry_run),
+    )
     return Effect()
-
-
-async def _halt_etag(client: AsyncClient, model: Model, form: Form) -> str:
-    """Return what tells one halt from another; the contract has no etag of a halt."""
-    return model.halt.halted_at.isoformat() if model.halt else ""
 
 
 def _told(halt: Halt) -> str:
@@ -96,7 +95,6 @@ ACTS = {
         _resume,
         lambda model, _: f"modelward resume {model.name} --reason …",
         after=ROLLOUT,
-        etag=_halt_etag,
         moves=True,
     ),
 }

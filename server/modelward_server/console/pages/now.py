@@ -10,14 +10,36 @@ from modelward.overview import AttentionKind, ModelOverview, Overview
 from modelward_server.console.drawing import Sparkline, sparkline
 
 TEMPLATE = "now"
-BACK = ("rollback", "Roll back")
-ACTS = {
-    AttentionKind.HALTED: ("resume", "Resume"),
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the button beside something that needs attention does."""
+
+    page: str
+    """Below the address of the model; from the root where it begins with a slash."""
+    name: str
+    changes: bool = False
+    """Whether it begins a change, which needs a role."""
+
+
+BACK = Step("rollback", "Roll back", changes=True)
+ENGINES = Step("rollout", "See its engines")
+JOBS = Step("/retraining", "See jobs and schedules")
+STEPS = {
+    AttentionKind.HALTED: Step("resume", "Resume", changes=True),
     AttentionKind.UNUSABLE: BACK,
     AttentionKind.ENGINES_FAILED: BACK,
-    AttentionKind.DRIFT_ALARM: BACK,
-    AttentionKind.PERFORMANCE_ALARM: BACK,
+    AttentionKind.DRIFT_ALARM: Step("drift", "See its drift"),
+    AttentionKind.PERFORMANCE_ALARM: Step("performance", "See its performance"),
+    AttentionKind.ENGINES_LAGGING: ENGINES,
+    AttentionKind.ENGINES_GONE: ENGINES,
+    AttentionKind.JOB_DEAD: JOBS,
+    AttentionKind.JOB_STUCK: JOBS,
+    AttentionKind.SCHEDULE_PROBLEM: JOBS,
+    AttentionKind.MLFLOW_BEHIND: Step("/system", "See the system's health"),
 }
+"""The first step of those that the overview tells."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +57,8 @@ class View:
     overview: Overview
     rows: Sequence[Row]
     prefix: str
-    acts: Mapping[AttentionKind, tuple[str, str]]
-    """The change that helps at once, where there is one: its address and its name."""
+    steps: Mapping[AttentionKind, Step]
+    """What to do first."""
 
 
 async def fetch(client: AsyncClient, request: Request) -> View:
@@ -52,4 +74,4 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         Row(model, sparkline([(one.score, one.drift_detected, one.created_at) for one in model.drift]))
         for model in overview.models
     ]
-    return View(overview, rows, prefix, ACTS)
+    return View(overview, rows, prefix, STEPS)

@@ -51,14 +51,14 @@ function takeOver() {
 }
 
 if (document.querySelector("#live:not([data-ended])")) {
+  const stale = document.getElementById("stale");
   const changes = new EventSource(`/events?page=${encodeURIComponent(location.pathname + location.search)}`);
   changes.addEventListener("message", ({ data }) => {
+    stale.hidden = true;
     newest = data;
     takeOver();
     if (document.querySelector("#live[data-ended]")) changes.close();
   });
-  const stale = document.getElementById("stale");
-  changes.addEventListener("open", () => (stale.hidden = true));
   changes.addEventListener("error", () => (stale.hidden = false));
   document.addEventListener("focusout", () => setTimeout(takeOver));
   addEventListener("pagehide", () => changes.close());
