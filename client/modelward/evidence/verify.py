@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from modelward._argument_types import argument_type, as_path
 from modelward._record import Record, counted
-from modelward.evidence.envelopes import DefectError, check_written, read_key, verified
+from modelward.evidence.envelopes import DefectError, check_written, read_public_keys, verified
 from modelward.evidence.layout import (
     ENVELOPE,
     FILES,
@@ -86,7 +86,8 @@ def verify_pack(
 
     Args:
         path: the ZIP file.
-        public_key: the public key of the server that made it, in PEM; None: signatures are not verified, which is a
+        public_key: the public key of the server that made it, in PEM, or several of them, such as that before a
+            rotation and the one after it; None: signatures are not verified, which is a
             defect only if the pack is not as it was made.
         timestamp_roots: certificates of the time-stamp authorities that are trusted, in PEM; a pack without time stamps
             is then a defect. None: time stamps are read and not verified.
@@ -100,11 +101,9 @@ def verify_pack(
         InvalidField: a key or the certificates cannot be read, or an argument is no path.
     """
     pack, signers = as_path(path, "path"), argument_type(Sequence[Path]).convert(signer_keys, "signer_keys")
-    key = None if public_key is None else as_path(public_key, "public_key")
-    keys = () if key is None else (read_key(key),)
-    pems = () if key is None else (key.read_bytes(),)
+    keys = {} if public_key is None else read_public_keys(as_path(public_key, "public_key"))
     roots = () if timestamp_roots is None else read_roots(as_path(timestamp_roots, "timestamp_roots"))
-    return _verified_pack(pack, _Trusted(keys, roots, pems, read_keys(signers)))
+    return _verified_pack(pack, _Trusted(tuple(keys.values()), roots, tuple(keys), read_keys(signers)))
 
 
 def verify_foreign_pack(path: Path, keys: Sequence[Any], max_bytes: int) -> PackVerification:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -54,6 +55,7 @@ class EvidenceExport:
         tree: the Merkle tree over the audit log.
         signer: the server's key; None if it has none.
         authority: stamps what is signed with the time; None if nobody does.
+        spool: the folder of temporary files.
     """
 
     ledger: Ledger
@@ -61,6 +63,7 @@ class EvidenceExport:
     tree: LogTree
     signer: EvidenceSigner | None
     authority: TimestampAuthority | None
+    spool: Path
 
     def head(self, session: Session, size: int) -> LogHeadRecord:
         """Return the head over the first records."""
@@ -85,7 +88,7 @@ class EvidenceExport:
         """
         extent, head, refs = self._begin(wanted)
         about = {"as_of": extent.at.isoformat(), "with_files": wanted.with_files}
-        writer = PackWriter(head, about, self.signer, self.authority)
+        writer = PackWriter(head, about, self.signer, self.authority, self.spool)
         yield from writer.begin()
         for ref in refs:
             with self.ledger.reading() as session:
