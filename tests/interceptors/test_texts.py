@@ -12,6 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from modelward import Client, errors
 from modelward_server.app import SERVED
 from modelward_server.interceptors.text_validation import invalid_texts
+from tests.support.running_server import RunningServer
 
 REFUSED = "must not contain the character NUL"
 
@@ -61,11 +62,12 @@ def test_every_text_of_every_request_is_examined() -> None:
     assert examined > 300
 
 
-def test_texts_in_maps_and_lists_are_refused_and_named(sdk: Client) -> None:
+def test_texts_in_maps_and_lists_are_refused_and_named(server: RunningServer) -> None:
     name = f"spx-{uuid4().hex[:8]}"
-    with pytest.raises(errors.InvalidField, match=rf'tags\["desk"\]: {REFUSED}'):
-        sdk.create_model(name, tags={"desk": "a\0"})
-    with pytest.raises(errors.InvalidField, match=f"description: {REFUSED}"):
-        sdk.create_model(name, description="\0")
-    with pytest.raises(errors.ModelNotFound):
-        sdk.get_model(name)
+    with Client(server.target) as client:
+        with pytest.raises(errors.InvalidField, match=rf'tags\["desk"\]: {REFUSED}'):
+            client.create_model(name, tags={"desk": "a\0"})
+        with pytest.raises(errors.InvalidField, match=f"description: {REFUSED}"):
+            client.create_model(name, description="\0")
+        with pytest.raises(errors.ModelNotFound):
+            client.get_model(name)

@@ -111,7 +111,7 @@ def unsigned(payload: bytes, kind: str) -> bytes:
 
 
 class PackWriter:
-    """Writes one pack.
+    """Writes one pack; it is closed at the end.
 
     Args:
         head: the head of the audit log.
@@ -188,6 +188,11 @@ class PackWriter:
         # Not compressed: a compressed file has bits that do not count, and it is the only one that is not signed.
         self._write(SEAL, self._enveloped(self._seal(unlisted), STATEMENT_TYPE), zipfile.ZIP_STORED)
         yield from self._end()
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        self._directory.close()
+        self._files.close()
 
     def _write(self, path: str, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> None:
         with self._zip.open(_entry(path, method), "w", force_zip64=True) as file:

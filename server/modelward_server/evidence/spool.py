@@ -11,7 +11,7 @@ READ_BYTES = 256 << 10
 
 
 class Spool:
-    """Bytes in the order in which they were added; closed when nothing refers to it any more.
+    """Bytes in the order in which they were added.
 
     Args:
         folder: where the file is, which has no name there.
@@ -33,3 +33,7 @@ class Spool:
         self._file.seek(0)
         while piece := self._file.read(READ_BYTES):
             yield piece
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()

@@ -33,6 +33,10 @@ class ZipDirectory:
         yield from self._entries.pieces()
         yield end_records(self._entries.number, self._entries.size, begin)
 
+    def close(self) -> None:
+        """Drop the entries."""
+        self._entries.close()
+
 
 def _entry(info: zipfile.ZipInfo) -> bytes:
     """Return the entry of a file (PKWARE's APPNOTE, 4.3.12), as the standard library writes it."""
