@@ -290,7 +290,7 @@ async def test_an_answer_of_too_many_numbers_is_logged_as_failed_by_every_method
 async def test_a_unit_that_postgresql_cannot_keep_is_refused_before_it_is_scored(scorer: AsyncClient) -> None:
     name = await in_production(scorer, NUMBER, OTHER)
     await scorer.create_ab_test(name, {"a": f"{name}/1", "b": f"{name}/2"}, primary_metric="pnl_bps")
-    with pytest.raises(errors.InvalidField, match=r"options\.unit: must not contain the character NUL"):
+    with pytest.raises(errors.InvalidField, match=r"unit: must not contain the character NUL"):
         await scorer.score(name, ROWS, ab_test=name, unit="account\0")
 
 
