@@ -61,8 +61,16 @@ class Approvals(RuleBasedStateMachine):
 
     @rule(tier=st.sampled_from([1, 2]))
     def change_tier(self, tier: int) -> None:
-        self.desk.trader.update_model(self.name, inventory={"tier": tier})
-        self.tier = tier
+        """Change the tier, which asks for other approvals; only who may set the policy may let some be left out."""
+        before, self.tier = self.tier, tier
+        asked = self.by_tier.get(before, self.by_tier.get(0, ()))
+        try:
+            self.desk.trader.update_model(self.name, inventory={"tier": tier})
+        except errors.RoleTooLow:
+            assert set(asked) - set(self.functions)
+            self.tier = before
+        else:
+            assert set(asked) <= set(self.functions)
 
     @rule(
         target=requests,
@@ -155,11 +163,10 @@ class Approvals(RuleBasedStateMachine):
         if hasattr(self, "name"):
             assert self.desk.quant.get_model(self.name).production_version in {0, *self.entered}
 
-    @invariant()
-    def nothing_is_open_twice(self) -> None:
+    def teardown(self) -> None:
         if hasattr(self, "name"):
             opened = [one.version for one in self.desk.quant.list_approvals(self.name) if one.state.is_open]
-            assert len(opened) == len(set(opened))
+            assert len(opened) == len(set(opened)), "one request for a transition is open"
 
 
 def check_independent(approval: Approval, functions: tuple[str, ...], registrant: str) -> None:
@@ -181,5 +188,5 @@ def test_no_order_of_calls_goes_around_the_approvals(desk: Desk) -> None:
     OnDesk.desk = desk
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
     run_state_machine_as_test(
-        OnDesk, settings=settings(max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=slow)
+        OnDesk, settings=settings(max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=slow)
     )

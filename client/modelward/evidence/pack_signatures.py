@@ -66,13 +66,13 @@ class FileSignatures:
     Args:
         pack: the pack.
         folder: the version's folder, with a slash at its end.
+        names: the files in it.
         version: the version, as its file says it.
     """
 
-    def __init__(self, pack: zipfile.ZipFile, folder: str, version: Mapping[str, Any]) -> None:
+    def __init__(self, pack: zipfile.ZipFile, folder: str, names: Sequence[str], version: Mapping[str, Any]) -> None:
         self._pack, self._folder, self._files = pack, folder, f"{folder}{FILES}/"
         self._given = version.get("model_signature")
-        names = pack.namelist()
         self._names = [name.removeprefix(self._files) for name in names if name.startswith(self._files)]
         self._present = {name for name in names if name in {folder + SERVER_SIGNATURE, folder + GIVEN_SIGNATURE}}
 

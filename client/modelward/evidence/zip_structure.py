@@ -23,9 +23,10 @@ END64 = struct.Struct("<4sQ2H2L4Q")
 """The record before the end of a ZIP file with larger numbers (4.3.14)."""
 LOCATOR = struct.Struct("<4sLQL")
 """The record between these two (4.3.15)."""
-MAX_FILES = 50_000
-MAX_DIRECTORY_BYTES = 8 << 20
-"""The directory is held in memory, and is not verified before it is read."""
+MAX_FILES, MAX_DIRECTORY_BYTES = 1_000_000, 256 << 20
+"""Of a pack: the directory is held in memory, and is not verified before it is read."""
+MAX_FOREIGN_FILES, MAX_FOREIGN_DIRECTORY_BYTES = 50_000, 8 << 20
+"""The same where anybody may have sent it."""
 LARGE = (1 << 31) - 1
 """Above this, numbers are also written in 8 bytes: sizes and places of files behind their names, others in `END64`."""
 MAX_NUMBER, MAX_SHORT_NUMBER = 0xFFFFFFFF, 0xFFFF
@@ -34,11 +35,12 @@ UTF8_NAME = 0x800
 """The flag of a name with other characters than ASCII."""
 
 
-def check_directory(file: IO[bytes]) -> None:
+def check_directory(file: IO[bytes], is_foreign: bool) -> None:
     """Refuse a directory that is too large to be read.
 
     Args:
         file: the bytes of a ZIP file, open for reading.
+        is_foreign: whether anybody may have sent it.
 
     Raises:
         zipfile.BadZipFile: it is, or there is none at the end.
@@ -52,7 +54,8 @@ def check_directory(file: IO[bytes]) -> None:
         raise zipfile.BadZipFile("it does not end with the record of its directory")
     if found[END64.size :].startswith(b"PK\x06\x07"):
         *_, number, length, _ = END64.unpack(found[: END64.size])
-    if number > MAX_FILES or length > MAX_DIRECTORY_BYTES:
+    files, bytes_ = (MAX_FOREIGN_FILES, MAX_FOREIGN_DIRECTORY_BYTES) if is_foreign else (MAX_FILES, MAX_DIRECTORY_BYTES)
+    if number > files or length > bytes_:
         raise zipfile.BadZipFile(f"its directory has {number:,} files in {length:,} bytes, which is too large")
 
 
