@@ -182,8 +182,10 @@ async def test_comparisons_take_no_time_from_what_scores(scorer: AsyncClient, fo
     name, own = await obedient(scorer, folder), os.getpriority(os.PRIO_PROCESS, 0)
     assert (await scorer.score(name, rows(told.PRIORITY))).predictions.tolist() == [own] * 3
     lower = np.full(50, min(own + LOWER_PRIORITY, 19.0))
-    compared = await scorer.compare([f"{name}/1"], rows(told.PRIORITY, 50), lower, metrics=["mae"])
-    assert compared.results[0]["mae"] == 0, "the model predicts the nice value of its process"
+    await scorer.register(name, folder / "model.pkl", reference=REFERENCE)
+    versions = [f"{name}/1", f"{name}/2"]
+    compared = await scorer.compare(versions, rows(told.PRIORITY, 50), lower, metrics=["mae"])
+    assert [one["mae"] for one in compared.results] == [0, 0], "the model predicts the nice value of its process"
 
 
 async def test_versions_with_the_same_files_are_named_as_they_were_asked(scorer: AsyncClient, folder: Path) -> None:
