@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelward._coerce import as_stage, check_one_selector
 from modelward._columns import as_column
-from modelward.errors import FieldViolation, InvalidField, ModelwardError, UnexpectedError
+from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.scoring import Scores
 from modelward.shared.convert.common import ref_from_proto, stage_from_proto, stage_to_proto, time_to_proto
@@ -152,7 +152,7 @@ def sendable_columns(data: Any, names: Sequence[str] | None, left_out: list[Fiel
         return to_columns(table, ignore=unsent)
 
 
-def with_left_out(failure: ModelwardError, left_out: Sequence[FieldViolation]) -> ModelwardError:
+def with_left_out(failure: BaseException, left_out: Sequence[FieldViolation]) -> BaseException:
     """Return an error, with why columns were left out if it is about the rows."""
     if left_out and isinstance(failure, InvalidField):
         return InvalidField(*failure.violations, *left_out)
