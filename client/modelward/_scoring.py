@@ -129,21 +129,52 @@ class ScoreRequests(RequestStream[pb.ScoreStreamRequest]):
         yield [self._start, *islice(self._unanswered, 1)]
 
 
+def sendable_columns(data: Any, names: Sequence[str] | None, left_out: list[FieldViolation]) -> Columns:
+    """Return the columns of a table without those that cannot be sent: the model may not take them.
+
+    Args:
+        data, names: as `to_columns` takes them.
+        left_out: gets why a column was left out, for the case that the model takes it.
+
+    Raises:
+        InvalidField: it is no table, or none of its columns can be sent.
+    """
+    from modelward.data import named_columns, to_columns, unsendable
+
+    try:
+        return to_columns(data, names)
+    except InvalidField as error:
+        table = named_columns(data, names)
+        unsent = unsendable(table, table)
+        if not unsent or len(unsent) == len(table):
+            raise
+        left_out += error.violations
+        return to_columns(table, ignore=unsent)
+
+
+def with_left_out(failure: BaseException, left_out: Sequence[FieldViolation]) -> BaseException:
+    """Return an error, with why columns were left out if it is about the rows."""
+    if left_out and isinstance(failure, InvalidField):
+        return InvalidField(*failure.violations, *left_out)
+    return failure
+
+
 def table_parts(
-    tables: Iterable[Any], names: Sequence[str] | None, ids: Iterable[Iterable[object]] | None
+    tables: Iterable[Any],
+    names: Sequence[str] | None,
+    ids: Iterable[Iterable[object]] | None,
+    left_out: list[FieldViolation],
 ) -> Iterator[pb.ScoreStreamRequest]:
     """Yield the messages of tables, each small enough to be sent.
 
     Raises:
         InvalidField: there are not ids for each table, or not one for each row.
     """
-    from modelward.data import to_columns
-
     pairs: Iterator[tuple[Any, Any]] = zip(tables, repeat(())) if ids is None else zip_longest(tables, ids)
     for table, of_rows in pairs:
         if table is None or of_rows is None:
             raise InvalidField(FieldViolation("ids", "has more or fewer entries than tables; give one for each"))
-        yield from _parts(to_columns(table, names), row_ids(of_rows))
+        yield from _parts(sendable_columns(table, names, left_out), row_ids(of_rows))
 
 
 def _parts(columns: Columns, ids: Sequence[str]) -> Iterator[pb.ScoreStreamRequest]:
@@ -161,19 +192,23 @@ def _parts(columns: Columns, ids: Sequence[str]) -> Iterator[pb.ScoreStreamReque
         yield pb.ScoreStreamRequest(arrow_ipc=b"".join(to_arrow(part)), ids=ids[start : start + step])
 
 
-def scores_of(answer: pb.ScoreResponse | pb.ScoreStreamResponse) -> tuple[Scores, ...]:
+def scores_of(answer: pb.ScoreResponse | pb.ScoreStreamResponse, top_k: int = 0) -> tuple[Scores, ...]:
     """Return the predictions of each version.
+
+    Args:
+        answer: the answer.
+        top_k: how many rows were asked for, which are then numbered; 0 for all.
 
     Raises:
         UnexpectedError: the parts of an answer do not fit together.
     """
     try:
-        return tuple(_scores(one, answer.sequence, answer.request_id) for one in answer.scores)
+        return tuple(_scores(one, answer.sequence, answer.request_id, top_k) for one in answer.scores)
     except (ValueError, IndexError) as error:
         raise UnexpectedError(f"the server's predictions do not fit together: {error}") from error
 
 
-def _scores(message: pb.VersionScores, sequence: int, request_id: str) -> Scores:
+def _scores(message: pb.VersionScores, sequence: int, request_id: str, top_k: int) -> Scores:
     import numpy as np
 
     classes = tuple(map(label_from_proto, message.classes))
@@ -185,7 +220,7 @@ def _scores(message: pb.VersionScores, sequence: int, request_id: str) -> Scores
         predictions=_predictions(message, classes),
         probabilities=probabilities if probabilities is not None and len(probabilities) else None,
         classes=classes,
-        rows=np.array(message.rows, np.int64) if len(message.rows) else None,
+        rows=np.array(message.rows, np.int64) if top_k else None,
         ties=message.ties,
         failed={one.row: one.reason for one in message.failed_rows},
         no_probabilities=message.no_probabilities,

@@ -1,17 +1,23 @@
-// A client of a Modelward server in C++: resolve a version, watch changes, assign variants, record outcomes, score.
+// A client of a Modelward server in C++: resolve, watch changes, answer drills, assign variants, record, score.
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <iostream>
+#include <iterator>
+#include <limits>
 #include <map>
+#include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "assignment.h"
 #include "errors.h"
 #include "modelward/v1/comparison.grpc.pb.h"
 #include "modelward/v1/drift.grpc.pb.h"
+#include "modelward/v1/governance.grpc.pb.h"
 #include "modelward/v1/lifecycle.grpc.pb.h"
 #include "modelward/v1/scoring.grpc.pb.h"
 
@@ -42,14 +48,19 @@ void Resolve(const Channel& channel, const Arguments& given) {
   std::cout << version.model() << "/" << version.version() << " " << version.digest() << std::endl;
 }
 
+// Writes a line at once: an engine prints from two threads.
+void PrintLine(const std::ostringstream& line) { std::cout << line.str() + "\n" << std::flush; }
+
 void Print(const mw::ModelEvent& event) {
+  std::ostringstream line;
   if (event.has_state())
-    std::cout << "state " << event.model() << " production " << event.state().production_version() << std::endl;
+    line << "state " << event.model() << " production " << event.state().production_version();
   else if (event.has_transition())
-    std::cout << "transition " << event.model() << "/" << event.transition().version().version() << " "
-              << mw::Stage_Name(event.transition().to()) << std::endl;
+    line << "transition " << event.model() << "/" << event.transition().version().version() << " "
+         << mw::Stage_Name(event.transition().to());
   else
-    std::cout << "event " << event.event_case() << " " << event.model() << std::endl;
+    line << "event " << event.event_case() << " " << event.model();
+  PrintLine(line);
 }
 
 // watch MODEL COUNT: prints COUNT changes as they happen, and resumes after a loss of the connection.
@@ -74,6 +85,40 @@ void Watch(const Channel& channel, const Arguments& given) {
     const grpc::Status status = stream->Finish();
     if (left > 0 && status.error_code() != grpc::StatusCode::UNAVAILABLE) Check(status);
   }
+}
+
+// Returns the next drill of a model that runs.
+mw::Drill NextDrill(const Channel& channel, const std::string& model) {
+  mw::LifecycleService::Stub stub(channel);
+  mw::WatchModelsRequest request;
+  request.add_models(model);
+  grpc::ClientContext context;
+  const auto stream = stub.WatchModels(&context, request);
+  for (mw::WatchModelsResponse response; stream->Read(&response);) {
+    for (const mw::ModelEvent& event : response.events()) {
+      if (!event.has_drill() || event.drill().has_ended_at()) continue;
+      context.TryCancel();
+      stream->Finish();
+      return event.drill();
+    }
+  }
+  throw CallFailed(stream->Finish());
+}
+
+// drill MODEL ENGINE: answers the next drill of the model for an engine that reports under this name.
+void AnswerDrill(const Channel& channel, const Arguments& given) {
+  const mw::Drill drill = NextDrill(channel, given.at(0));
+  const auto received = std::chrono::steady_clock::now();
+  mw::GovernanceService::Stub stub(channel);
+  mw::AnswerDrillRequest request;
+  request.set_drill_id(drill.drill_id());
+  request.set_engine(given.at(1));
+  // An engine does here what it does at `halted`, up to the point where it would stop.
+  const auto stopped = std::chrono::steady_clock::now() - received;
+  request.mutable_stopped_after()->set_nanos(
+      static_cast<int>(std::chrono::duration_cast<std::chrono::nanoseconds>(stopped).count()));
+  Call(stub, &mw::GovernanceService::Stub::AnswerDrill, request);
+  std::cout << "answered " << drill.drill_id() << std::endl;
 }
 
 // bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed locally.
@@ -136,33 +181,58 @@ void Record(const Channel& channel, const Arguments& given) {
   std::cout << "predictions " << response.predictions() << " labels " << response.labels() << std::endl;
 }
 
+// Prints what the version in production predicts for one row, given as NAME=VALUE...
+void ScoreRow(mw::ScoringService::Stub& stub, const std::string& model, const Arguments& values) {
+  mw::ScoreRequest request;
+  request.set_model(model);
+  for (const std::string& value : values) {
+    const auto equals = value.find('=');
+    mw::Column* column = request.mutable_columns()->add_columns();
+    column->set_name(value.substr(0, equals));
+    column->mutable_doubles()->add_values(std::stod(value.substr(equals + 1)));
+  }
+  const auto scores = Call(stub, &mw::ScoringService::Stub::Score, request).scores(0);
+  std::ostringstream line;
+  line << scores.version().model() << "/" << scores.version().version();
+  for (const double number : scores.numbers()) line << " " << number;
+  for (const double probability : scores.probabilities()) line << " " << probability;
+  PrintLine(line);
+}
+
 // score MODEL NAME=VALUE...: what the version in production predicts for one row.
 void Score(const Channel& channel, const Arguments& given) {
   mw::ScoringService::Stub stub(channel);
-  mw::ScoreRequest request;
-  request.set_model(given.at(0));
-  for (std::size_t i = 1; i < given.size(); ++i) {
-    const auto equals = given[i].find('=');
-    mw::Column* column = request.mutable_columns()->add_columns();
-    column->set_name(given[i].substr(0, equals));
-    column->mutable_doubles()->add_values(std::stod(given[i].substr(equals + 1)));
+  ScoreRow(stub, given.at(0), Arguments(given.begin() + 1, given.end()));
+}
+
+// engine MODEL: scores each tick, a line NAME=VALUE... of the input, and prints changes of the model as they happen.
+void Engine(const Channel& channel, const Arguments& given) {
+  const std::string model = given.at(0);
+  std::thread([channel, model] {
+    try {
+      Watch(channel, {model, std::to_string(std::numeric_limits<int>::max())});
+    } catch (const CallFailed& failed) {
+      Explain(failed.status, std::cerr);
+    }
+    std::_Exit(1);  // An engine that is not told of changes must not go on.
+  }).detach();
+  mw::ScoringService::Stub stub(channel);
+  for (std::string tick; std::getline(std::cin, tick);) {
+    std::istringstream words(tick);
+    ScoreRow(stub, model, Arguments(std::istream_iterator<std::string>(words), {}));
   }
-  const auto scores = Call(stub, &mw::ScoringService::Stub::Score, request).scores(0);
-  std::cout << scores.version().model() << "/" << scores.version().version();
-  for (const double number : scores.numbers()) std::cout << " " << number;
-  for (const double probability : scores.probabilities()) std::cout << " " << probability;
-  std::cout << std::endl;
+  std::_Exit(0);  // The watch still runs.
 }
 
 const std::map<std::string, std::function<void(const Channel&, const Arguments&)>> kCommands = {
-    {"resolve", Resolve}, {"watch", Watch},   {"bucket", Bucket}, {"namespace", Namespace},
-    {"assign", AssignBoth}, {"outcome", Outcome}, {"record", Record},
-    {"score", Score},
+    {"resolve", Resolve},     {"watch", Watch},       {"drill", AnswerDrill}, {"bucket", Bucket}, {"namespace", Namespace},
+    {"assign", AssignBoth}, {"outcome", Outcome}, {"record", Record},     {"score", Score},   {"engine", Engine},
 };
 
 int main(int argc, char** argv) {
   if (argc < 3 || kCommands.count(argv[2]) == 0) {
-    std::cerr << "usage: modelward-example HOST:PORT resolve|watch|bucket|namespace|assign|outcome|record|score ARGUMENT...\n";
+    std::cerr << "usage: modelward-example HOST:PORT "
+                 "resolve|watch|drill|bucket|namespace|assign|outcome|record|score|engine ARGUMENT...\n";
     return 2;
   }
   try {

@@ -11,8 +11,10 @@ pytestmark = pytest.mark.system  # Takes seconds.
 def test_a_drill_without_engines_is_started_listed_and_shown(
     commands: Commands, in_production: str, sdk: Client
 ) -> None:
-    said = commands.said("drills", "start", in_production, "--reason", "yearly test")
-    assert said == "no engine was running; the drill has ended\n"
+    done = commands.run("drills", "start", in_production, "--reason", "yearly test")
+    assert done.exit_code == 1
+    assert "no engine was running; the drill has ended" in done.output
+    assert f"nothing is proven of models without a running engine: {in_production}" in done.output
     [drill] = sdk.list_drills(in_production)
     [row] = commands.said("drills", "list", in_production, "--since", "2026-01-01", width=200).splitlines()[2:]
     assert drill.drill_id in row
@@ -29,7 +31,9 @@ def test_a_model_without_an_engine_is_shown_beside_one_that_has(
     sdk.report_active(f"{in_production}/1", engine="in-go")
     sdk.create_model(f"{in_production}-b")
     given = ("drills", "start", in_production, f"{in_production}-b", "--reason", "yearly test", "--no-wait")
-    assert "no engine was running" in commands.said(*given).splitlines()[-1]
+    done = commands.run(*given)
+    assert done.exit_code == 1
+    assert "no engine was running" in done.output
 
 
 def test_the_exit_code_tells_that_an_engine_is_not_proven(commands: Commands, in_production: str, sdk: Client) -> None:

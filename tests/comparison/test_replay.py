@@ -120,6 +120,21 @@ async def test_kept_rows_with_labels_compare_as_the_same_rows_that_are_sent(
     assert all(stored(keeping, name)), "some rows are kept of compared windows, others are in the open one"
 
 
+async def test_labels_that_come_later_count_in_the_next_replay_and_are_final(quant: AsyncClient, name: str) -> None:
+    versions = await registered(quant, name)
+    observer = await observed(quant, versions[0], LIVE)
+    await add(observer, LIVE.assign(order=IDS))
+    await quant.record_outcomes(versions[0], IDS[:60], labels=LABELS[:60])
+    first = await quant.compare(versions, replay=SPAN)
+    await quant.record_outcomes(versions[0], IDS[60:110], labels=LABELS[60:110])
+    with pytest.raises(InvalidField, match="'order-3' was recorded with"):
+        await quant.record_outcomes(versions[0], ["order-3", "order-115"], labels=[9.0, 1.0])
+    later = await quant.compare(versions, replay=SPAN)
+    assert (first.rows, later.rows) == (60, 110), "of the refused outcomes none is recorded"
+    assert facts(later) == facts(await quant.compare(versions, LIVE[:110], LABELS[:110]))
+    assert await quant.get_comparison(first.comparison_id) == first, "what was compared stays as it was"
+
+
 async def test_ids_follow_their_rows_through_sorting_and_sessions(quant: AsyncClient, name: str) -> None:
     regime = ClosureSessions("XNYS", 3, 1, 3)
     versions = await registered(quant, name, day=pd.bdate_range("2022-01-03", periods=300), time="day", regime=regime)

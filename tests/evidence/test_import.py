@@ -4,6 +4,7 @@ import asyncio
 import json
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -311,9 +312,9 @@ def foreign(there: There, to: Path) -> Path:
 def resigned(there: There, to: Path, key: Path, change: Callable[[str, bytes], bytes] = lambda _, old: old) -> Path:
     """Write a pack with the same files, which a key signs."""
     head = LogHeadRecord(10, b"\0" * 32, datetime.now(UTC))
-    writer = PackWriter(head, {}, EvidenceSigner(str(key)), None)
-    writer._subjects.append({"name": "spx/2", "digest": {"sha256": there.version.digest}})
-    with zipfile.ZipFile(there.pack) as opened, to.open("wb") as file:
+    made = closing(PackWriter(head, {}, EvidenceSigner(str(key)), None, to.parent))
+    with made as writer, zipfile.ZipFile(there.pack) as opened, to.open("wb") as file:
+        writer._versions.append(("spx/2", there.version.digest))
         file.writelines(writer.begin())
         for name in opened.namelist():
             if name.startswith("versions/"):

@@ -54,6 +54,22 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
     made.running.stop()
 
 
+def test_a_file_may_have_the_keys_of_before_and_after_a_rotation(signed: Signed, tmp_path: Path) -> None:
+    write_key(tmp_path, "other")
+    other = (tmp_path / "other.pub").read_bytes()
+    for keys in (other + signed.public.read_bytes(), signed.public.read_bytes() + other):
+        both, signers = tmp_path / "both.pub", tmp_path / "signers.pem"
+        both.write_bytes(keys)
+        signers.write_bytes(other + signed.trainer.read_bytes())
+        found = verify_pack(signed.pack, both, signer_keys=[signers])
+        assert found.defects == ()
+        assert found.signed_by
+        assert all(one.verified for one in found.signatures)
+    both.write_bytes(other + b"-----BEGIN PUBLIC KEY-----\nnone\n-----END PUBLIC KEY-----\n")
+    with pytest.raises(errors.InvalidField, match="is no public key in PEM"):
+        verify_pack(signed.pack, both)
+
+
 def test_both_signatures_are_verified(signed: Signed) -> None:
     found = signed.verify(signed.pack)
     assert found.defects == ()

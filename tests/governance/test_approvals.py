@@ -1,27 +1,15 @@
-"""Approvals: who may decide, what a promotion needs, and that no order of calls goes around it."""
+"""Approvals: who may decide, and what a promotion needs."""
 
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
 
 from modelward import Inventory, PromotionPolicy, RequiredApproval, Stage, errors
-from modelward.governance import Approval, ApprovalState
+from modelward.governance import ApprovalState
 from modelward.lifecycle import EventKind
-from tests.support.desk import FILE, PEOPLE, Desk, numbers
+from tests.support.desk import FILE, Desk, numbers
 
 
 def failed_gates(error: errors.GatesFailed) -> set[str]:
@@ -266,91 +254,3 @@ def test_a_policy_names_each_tier_once(desk: Desk) -> None:
     twice = (RequiredApproval(("risk",)), RequiredApproval(("trading",)))
     with pytest.raises(errors.InvalidField, match=r"required_approvals\[1\].tier: repeats tier 0 for production"):
         desk.founder.set_promotion_policy(PromotionPolicy(name, required_approvals=twice))
-
-
-class Approvals(RuleBasedStateMachine):
-    """Any order of calls by anybody: a version is in production only with the approvals that were asked for then."""
-
-    desk: Desk
-    requests = Bundle("requests")
-
-    @initialize()
-    def begin(self) -> None:
-        self.functions: tuple[str, ...] = ("trading", "risk")
-        self.name = self.desk.model(*self.functions)
-        self.promoted = 0
-
-    def policy(self) -> None:
-        required = (RequiredApproval(self.functions),) if self.functions else ()
-        self.desk.founder.set_promotion_policy(PromotionPolicy(self.name, required_approvals=required))
-
-    @rule(functions=st.sets(st.sampled_from(["trading", "risk", "compliance", "validation"]), min_size=1))
-    def change_policy(self, functions: set[str]) -> None:
-        self.functions = tuple(sorted(functions))
-        self.policy()
-
-    @rule(target=requests, person=st.sampled_from(["quant", "junior", "trader"]))
-    def request(self, person: str) -> str:
-        try:
-            return self.desk.clients[person].request_approval(f"{self.name}/1", reason="better").approval_id
-        except errors.ApprovalExists as error:
-            return error.metadata["approval_id"]
-
-    @rule(
-        request=requests,
-        person=st.sampled_from(sorted(PEOPLE)),
-        approve=st.booleans(),
-        function=st.sampled_from(["", "trading", "risk", "compliance", "validation"]),
-    )
-    def decide(self, request: str, person: str, approve: bool, function: str) -> None:
-        client = self.desk.clients[person]
-        with suppress(errors.NotApprover, errors.ApprovalClosed, errors.InvalidField):
-            if approve:
-                client.approve(request, function=function)
-            else:
-                client.reject(request, function=function, comment="no")
-
-    @rule(request=consumes(requests), person=st.sampled_from(["quant", "trader"]))
-    def withdraw(self, request: str, person: str) -> None:
-        with suppress(errors.NotApprover, errors.ApprovalClosed):
-            self.desk.clients[person].withdraw_approval(request)
-
-    @rule()
-    def promote(self) -> None:
-        try:
-            moved = self.desk.trader.promote(f"{self.name}/1", to="production", reason="it passed its tests")
-        except errors.GatesFailed:
-            return
-        used = list(self.desk.quant.list_approvals(self.name, state="used"))
-        [own] = [one for one in used if one.transition == moved.transition.sequence]
-        check_independent(own, self.functions)
-        self.desk.trader.promote(f"{self.name}/1", to="archived")
-        self.desk.trader.promote(f"{self.name}/1", to="staging")
-
-    @invariant()
-    def nothing_open_twice(self) -> None:
-        if hasattr(self, "name"):
-            assert sum(one.state.is_open for one in self.desk.quant.list_approvals(self.name)) <= 1
-
-
-def check_independent(approval: Approval, functions: tuple[str, ...]) -> None:
-    """Check that each function was decided by a person of its own who holds it and did not ask or register."""
-    approved = {one.function: one.decided_by for one in approval.decisions if one.approved}
-    assert set(approved) >= set(functions)
-    assert len(set(approved.values())) == len(approved)
-    assert all(one.approved for one in approval.decisions)
-    for function, person in approved.items():
-        assert function in PEOPLE[person][1]
-        assert person not in {approval.requested_by, "quant"}
-
-
-@pytest.mark.system
-def test_no_order_of_calls_goes_around_the_approvals(desk: Desk) -> None:
-    class OnDesk(Approvals):
-        pass
-
-    OnDesk.desk = desk
-    slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    run_state_machine_as_test(
-        OnDesk, settings=settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=slow)
-    )

@@ -103,6 +103,7 @@ def test_adoption_does_not_change_what_trades_here(client: Client, mlflow: Any, 
     _shown(client, "spx/1")
     number = _register(mlflow, tmp_path, "spx", b"theirs")
     mlflow.set_registered_model_alias("spx", "champion", number)
+    assert [one.stage for one in client.import_mlflow("spx", dry_run=True)] == [Stage.TRAINING]
     [adopted] = client.import_mlflow("spx")
     assert (adopted.version, adopted.stage) == (2, Stage.TRAINING)
     assert client.resolve("spx").version.version == 1
@@ -114,7 +115,8 @@ def test_an_import_goes_around_no_approval(client: Client, mlflow: Any, tmp_path
     first, second = (_register(mlflow, tmp_path, "spx", content) for content in (b"one", b"two"))
     mlflow.set_registered_model_alias("spx", "champion", first)
     mlflow.set_registered_model_alias("spx", "challenger", second)
-    assert [one.stage for one in client.import_mlflow("spx")] == [Stage.TRAINING, Stage.STAGING]
+    for dry_run in (True, False):
+        assert [one.stage for one in client.import_mlflow("spx", dry_run=dry_run)] == [Stage.TRAINING, Stage.STAGING]
 
 
 def test_after_an_import_each_stage_has_one_alias(client: Client, mlflow: Any, tmp_path: Path) -> None:

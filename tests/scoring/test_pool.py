@@ -17,6 +17,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from modelward import AsyncClient, errors
+from modelward_server.sandbox.fork_server import LOWER_PRIORITY
 from modelward_server.sandbox.warm_model import LoadedModel
 from modelward_server.scoring.slot import Slot
 from modelward_server.settings import Settings
@@ -191,6 +192,16 @@ async def test_numbers_that_are_too_large_cost_no_process(scorer: AsyncClient, f
         with pytest.raises(errors.ModelFailed, match="predicted infinity"):
             await scorer.score(name, rows(told.HUGE))
     assert set(before) <= set(_model_processes())
+
+
+async def test_comparisons_take_no_time_from_what_scores(scorer: AsyncClient, folder: Path) -> None:
+    name, own = await obedient(scorer, folder), os.getpriority(os.PRIO_PROCESS, 0)
+    assert (await scorer.score(name, rows(told.PRIORITY))).predictions.tolist() == [own] * 3
+    lower = np.full(50, min(own + LOWER_PRIORITY, 19.0))
+    await scorer.register(name, folder / "model.pkl", reference=REFERENCE)
+    versions = [f"{name}/1", f"{name}/2"]
+    compared = await scorer.compare(versions, rows(told.PRIORITY, 50), lower, metrics=["mae"])
+    assert [one["mae"] for one in compared.results] == [0, 0], "the model predicts the nice value of its process"
 
 
 async def test_versions_with_the_same_files_are_named_as_they_were_asked(scorer: AsyncClient, folder: Path) -> None:

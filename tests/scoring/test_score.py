@@ -26,6 +26,8 @@ RNG = np.random.default_rng(7)
 ROWS = pd.DataFrame(RNG.normal(size=(200, 3)), columns=["a", "b", "c"])
 NUMBER = LinearRegression().fit(ROWS, ROWS.a - 2 * ROWS.b)
 OTHER = LinearRegression().fit(ROWS, ROWS.c)
+SILENT = LinearRegression().fit(ROWS, ROWS.c)
+SILENT.intercept_ = np.nan
 CLASS = LogisticRegression().fit(ROWS, np.where(ROWS.a > 0, "up", "down"))
 
 
@@ -114,6 +116,30 @@ async def test_of_two_classes_the_second_ranks(scorer: AsyncClient) -> None:
 
 
 @pytest.mark.system
+async def test_of_rows_without_an_answer_none_is_ranked(scorer: AsyncClient) -> None:
+    version = await in_production(scorer, SILENT)
+    found = await scorer.score(version.model, ROWS, top_k=5)
+    assert found.rows is not None
+    assert (found.rows.tolist(), found.predictions.tolist(), found.ties) == ([], [], 0)
+    assert (await scorer.score(version.model, ROWS)).rows is None
+
+
+@pytest.mark.system
+async def test_columns_that_cannot_be_sent_are_left_out(scorer: AsyncClient) -> None:
+    version = await in_production(scorer, NUMBER)
+    noted = ROWS.assign(notes=[{"seen": True}] * len(ROWS))
+    expected = NUMBER.predict(ROWS)
+    np.testing.assert_allclose((await scorer.score(version.model, noted)).predictions, expected, rtol=1e-12)
+    [streamed] = await collect(scorer.score_stream(version.model, [noted]))
+    np.testing.assert_allclose(streamed.predictions, expected, rtol=1e-12)
+    needed = ROWS.assign(a=[{"seen": True}] * len(ROWS))
+    with pytest.raises(errors.InvalidField, match=r"(?s)has no column 'a'.*data\['a'\]"):
+        await scorer.score(version.model, needed)
+    with pytest.raises(errors.InvalidField, match=r"(?s)has no column 'a'.*data\['a'\]"):
+        await collect(scorer.score_stream(version.model, [needed]))
+
+
+@pytest.mark.system
 async def test_rows_that_fail_are_told_one_by_one(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER)
     rows = ROWS.iloc[:20].copy()
@@ -148,7 +174,7 @@ async def test_rows_that_a_model_does_not_take_are_told_one_by_one(scorer: Async
     gap.loc[7, "venue"] = None  # CatBoost takes no missing categories.
     found = await scorer.score(version.model, gap, version=1, row_errors=True)
     assert list(found.failed) == [7]
-    assert "has no 'venue'" in found.failed[7]
+    assert "has no 'venue';" in found.failed[7], "not the row of a part of the table"
     well = [row for row in range(len(rows)) if row != 7]
     np.testing.assert_allclose(found.predictions[well], model.predict(rows.iloc[well]), rtol=1e-12)
     with pytest.raises(errors.InvalidField, match="has no column 'venue'"):

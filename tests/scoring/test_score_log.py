@@ -22,6 +22,7 @@ from modelward.shared.table_digest import table_digest
 from modelward.shared.typed_columns import to_typed
 from modelward.v1 import scoring_pb2 as pb
 from modelward.v1.scoring_pb2_grpc import ScoringServiceStub
+from modelward_server.rpc import scoring_limits
 from modelward_server.sandbox.answers import ModelProcessError, libraries
 from modelward_server.scoring.score_log import record_scores
 from modelward_server.storage.scoring_tables import ScoreRow
@@ -271,6 +272,29 @@ async def test_a_version_that_fails_is_logged_with_its_error(scorer: AsyncClient
     answered, _ = await logged(scorer, name, 2)
     assert answered.error == ""
     assert answered.answer_sha256 == sha256(table_of(6, {"prediction": doubles(partly.predictions)}))
+
+
+@pytest.mark.system
+async def test_an_answer_of_too_many_numbers_is_logged_as_failed_by_every_method(
+    scorer: AsyncClient, inference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await in_production(scorer, NUMBER)
+    monkeypatch.setattr(scoring_limits, "MAX_NUMBERS", len(ROWS) - 1)
+    with pytest.raises(errors.LimitReached, match="the answer would have 6 numbers"):
+        await scorer.score(name, ROWS)
+    tensors = {column: (ROWS[column].to_numpy(), "FP64") for column in ROWS}
+    assert "the answer would have 6 numbers" in refusal(inference, request_of(name, tensors)).message
+    failed = await logged(scorer, name, 2)
+    assert {one.method for one in failed} == {"Score", "ModelInfer"}
+    assert {(one.error, one.answer_sha256) for one in failed} == {("LIMIT_REACHED", "")}
+
+
+@pytest.mark.system
+async def test_a_unit_that_postgresql_cannot_keep_is_refused_before_it_is_scored(scorer: AsyncClient) -> None:
+    name = await in_production(scorer, NUMBER, OTHER)
+    await scorer.create_ab_test(name, {"a": f"{name}/1", "b": f"{name}/2"}, primary_metric="pnl_bps")
+    with pytest.raises(errors.InvalidField, match=r"unit: must not contain the character NUL"):
+        await scorer.score(name, ROWS, ab_test=name, unit="account\0")
 
 
 @pytest.mark.system

@@ -3,7 +3,7 @@
 import pickle
 from pathlib import Path
 
-ANSWER, RAISE, EXIT, HANG, ALLOCATE, NONSENSE, HUGE, FORGE, FLOOD, SLOW, GROW = range(11)
+ANSWER, RAISE, EXIT, HANG, ALLOCATE, NONSENSE, HUGE, FORGE, FLOOD, SLOW, GROW, PRIORITY = range(12)
 """What the first value of the first row means: 0 is to answer with the sum of each row."""
 
 SOURCE = """
@@ -33,6 +33,8 @@ def predict(self, rows):
         time.sleep(len(rows) / 100)
     if told == 10:
         self.kept = np.ones(48 << 20)  # 384 MiB
+    if told == 11:
+        return np.full(len(rows), float(os.getpriority(os.PRIO_PROCESS, 0)))
     return rows.sum(axis=1)
 
 made = type("Obedient", (), {"predict": predict})()

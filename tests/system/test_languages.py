@@ -177,14 +177,14 @@ def test_it_watches_and_goes_on_after_a_break(
     network.close()
 
 
-@pytest.mark.parametrize("program", ["node"], indirect=True)
+@pytest.mark.parametrize("program", ["cpp", "node"], indirect=True)
 def test_it_answers_a_drill(program: Program, served: ForkedServer, version: ModelVersion) -> None:
     with Client(served.target) as client:
-        client.report_active(version, engine="in-node")
+        client.report_active(version, engine="not-in-python")
         [drill] = client.start_drill(MODEL, reason="yearly test", timeout=timedelta(minutes=5))
-        assert program.run(served.target, "drill", MODEL, "in-node") == f"answered {drill.drill_id}"
+        assert program.run(served.target, "drill", MODEL, "not-in-python") == f"answered {drill.drill_id}"
         [engine] = client.get_drill(drill.drill_id).engines
-        assert (engine.engine, engine.proof, engine.stopped_after is None) == ("in-node", "proven", False)
+        assert (engine.engine, engine.proof, engine.stopped_after is None) == ("not-in-python", "proven", False)
 
 
 def test_it_skips_events_that_came_after_its_contract(
@@ -233,7 +233,7 @@ def test_it_scores_a_row(program: Program, served: ForkedServer, version: ModelV
     assert float(number) == pytest.approx(3.25)
 
 
-@pytest.mark.parametrize("program", ["node"], indirect=True)
+@pytest.mark.parametrize("program", ["cpp", "node"], indirect=True)
 def test_an_engine_scores_each_tick_and_goes_on_after_a_promotion(
     program: Program, served: ForkedServer, version: ModelVersion, tmp_path: Path
 ) -> None:

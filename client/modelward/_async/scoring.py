@@ -5,8 +5,19 @@ from datetime import datetime
 from typing import Any
 
 from modelward._async.connection import AsyncConnection
-from modelward._scoring import ScoreRequests, as_iterable, options_of, put_rows, row_ids, scores_of, select, table_parts
-from modelward.errors import ModelwardError, UnexpectedError
+from modelward._scoring import (
+    ScoreRequests,
+    as_iterable,
+    options_of,
+    put_rows,
+    row_ids,
+    scores_of,
+    select,
+    sendable_columns,
+    table_parts,
+    with_left_out,
+)
+from modelward.errors import FieldViolation, InvalidField, ModelwardError, UnexpectedError
 from modelward.lifecycle import Stage
 from modelward.paging import AsyncPager
 from modelward.scoring import ScoreRecord, Scores
@@ -45,7 +56,8 @@ class AsyncScoring(AsyncConnection):
         Args:
             model: the model's name.
             data: the rows, shape (rows, columns): a pandas or polars frame, an Arrow table, a mapping of columns, or an
-                array. Columns are found by their names; further columns are ignored. Missing values are passed on to
+                array. Columns are found by their names; further columns are ignored, also those with values that
+                cannot be sent. Missing values are passed on to
                 the model. 4 MiB at most; `score_stream` takes more.
             stage: the stage whose version predicts; production by default.
             version: the version's number; at most one of `stage`, `version` and `alias` is given.
@@ -201,7 +213,8 @@ class AsyncScoring(AsyncConnection):
         options = options_of((), as_of, 0, row_errors, ab_test, unit, observe)
         select(options, stage, version, alias)
         self._check_open()
-        parts = table_parts(as_iterable(tables, "tables"), names, ids)
+        left_out: list[FieldViolation] = []
+        parts = table_parts(as_iterable(tables, "tables"), names, ids, left_out)
         outgoing = ScoreRequests(pb.ScoreStreamStart(model=model, options=options), parts)
         call = self._scoring.ScoreStream(outgoing, timeout=timeout, metadata=self._metadata)
         try:
@@ -210,7 +223,8 @@ class AsyncScoring(AsyncConnection):
                 for one in scores_of(self._read(answer)):
                     yield one
         except CALL_ERRORS as error:
-            raise outgoing.failure or await self._cause(self._failure(error), outgoing) from None
+            cause = outgoing.failure or await self._cause(self._failure(error), outgoing)
+            raise with_left_out(cause, left_out) from None
         finally:
             call.cancel()
 
@@ -268,7 +282,10 @@ class AsyncScoring(AsyncConnection):
     async def _score(
         self, request: pb.ScoreRequest, data: Any, names: Sequence[str] | None, timeout: float | None
     ) -> list[Scores]:
-        from modelward.data import to_columns
-
-        answer = await self._call(self._scoring.Score, put_rows(request, to_columns(data, names)), timeout)
-        return list(scores_of(answer))
+        left_out: list[FieldViolation] = []
+        rows = put_rows(request, sendable_columns(data, names, left_out))
+        try:
+            answer = await self._call(self._scoring.Score, rows, timeout)
+        except InvalidField as error:
+            raise with_left_out(error, left_out) from None
+        return list(scores_of(answer, request.options.top_k))

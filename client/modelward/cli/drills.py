@@ -45,7 +45,7 @@ def start(
 ) -> None:
     """Start a drill of each MODEL, and wait until all have ended.
 
-    The exit code is 1 if an engine is not proven to stop.
+    The exit code is 1 if an engine is not proven to stop, or a model has no engine that could prove it.
     """
     if bool(models) == all_in_production:
         raise click.UsageError("give either MODEL or --all")
@@ -54,6 +54,8 @@ def start(
     _show(out, found)
     if missing := sum(drill.not_proven for drill in found):
         raise Failure(f"{missing} of {sum(len(drill.engines) for drill in found)} engines are not proven to stop")
+    if without := [drill.model for drill in found if not drill.engines]:
+        raise Failure(f"nothing is proven of models without a running engine: {', '.join(without)}")
 
 
 def _ended(client: "Client", drill: Drill) -> Drill:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelward.errors import FieldViolation, InvalidField
+from modelward.evidence.pem import pem_blocks
 
 
 class DefectError(Exception):
@@ -53,14 +54,17 @@ def verified(envelope: bytes, kind: str, keys: Sequence[Any]) -> tuple[dict[str,
     return json.loads(opened.payload), next(iter(accepted))
 
 
-def read_key(path: Path) -> Any:
-    """Read a public key in PEM, as one of securesystemslib.
+def read_public_keys(path: Path) -> dict[bytes, Any]:
+    """Read public keys in PEM, of which a file may hold several.
+
+    Returns:
+        The keys as ones of securesystemslib, by their PEM.
 
     Raises:
-        InvalidField: it cannot be read.
+        InvalidField: one cannot be read.
     """
     try:
-        return public_key(path.read_bytes())
+        return {pem: public_key(pem) for pem in pem_blocks(path.read_bytes())}
     except ModuleNotFoundError as error:
         fix = f"needs {error.name}: pip install 'modelward[verify]'"
         raise InvalidField(FieldViolation("public_key", fix)) from None

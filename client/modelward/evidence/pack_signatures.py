@@ -16,6 +16,7 @@ from modelward.evidence.envelopes import DefectError
 from modelward.evidence.layout import FILES, GIVEN_SIGNATURE, SERVER_SIGNATURE
 from modelward.evidence.model_bundle import ModelSignatureError
 from modelward.evidence.model_signature import is_ignored, load_key, verify_model_signature
+from modelward.evidence.pem import pem_blocks
 
 READ_BYTES = 1 << 20
 
@@ -41,7 +42,7 @@ def read_keys(paths: Sequence[Path]) -> list[bytes]:
     """Read public keys of signers.
 
     Args:
-        paths: files in PEM: elliptic curves P-256, P-384 or P-521.
+        paths: files in PEM, each with one key or several: elliptic curves P-256, P-384 or P-521.
 
     Returns:
         The keys, in PEM.
@@ -49,11 +50,11 @@ def read_keys(paths: Sequence[Path]) -> list[bytes]:
     Raises:
         InvalidField: one cannot be read, or the extra `verify` is not installed.
     """
-    keys = []
+    keys: list[bytes] = []
     for path in paths:
         try:
-            keys.append(path.read_bytes())
-            load_key(keys[-1])
+            found = pem_blocks(path.read_bytes())
+            keys += [pem for pem in found if load_key(pem)]
         except (OSError, ValueError, ImportError) as error:
             raise InvalidField(FieldViolation("signer_keys", f"{path} is no public key of a signer: {error}")) from None
     return keys
@@ -65,13 +66,13 @@ class FileSignatures:
     Args:
         pack: the pack.
         folder: the version's folder, with a slash at its end.
+        names: the files in it.
         version: the version, as its file says it.
     """
 
-    def __init__(self, pack: zipfile.ZipFile, folder: str, version: Mapping[str, Any]) -> None:
+    def __init__(self, pack: zipfile.ZipFile, folder: str, names: Sequence[str], version: Mapping[str, Any]) -> None:
         self._pack, self._folder, self._files = pack, folder, f"{folder}{FILES}/"
         self._given = version.get("model_signature")
-        names = pack.namelist()
         self._names = [name.removeprefix(self._files) for name in names if name.startswith(self._files)]
         self._present = {name for name in names if name in {folder + SERVER_SIGNATURE, folder + GIVEN_SIGNATURE}}
 

@@ -6,16 +6,19 @@ It needs the extra `verify`, and reads the pack in pieces.
 import base64
 import hashlib
 import json
+import sys
 import zipfile
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from modelward._argument_types import argument_type, as_path
 from modelward._record import Record, counted
-from modelward.evidence.envelopes import DefectError, check_written, read_key, verified
+from modelward.evidence.envelopes import DefectError, check_written, read_public_keys, verified
 from modelward.evidence.layout import (
     ENVELOPE,
     FILES,
@@ -43,8 +46,9 @@ from modelward.shared.record_hash import record_hash
 
 MAX_TEXT_BYTES = 256 << 20
 """The largest JSON file of a pack that is read into memory."""
-MAX_UNSIGNED_BYTES = 16 << 20
-"""The same of the files that are read before a signature is verified: the manifest and envelopes."""
+MAX_FOREIGN_BYTES = 16 << 20
+"""The same of the files of a pack of anybody that are read before a signature is verified: manifest and envelopes."""
+LAST_CHARACTER = chr(sys.maxunicode)
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +90,8 @@ def verify_pack(
 
     Args:
         path: the ZIP file.
-        public_key: the public key of the server that made it, in PEM; None: signatures are not verified, which is a
+        public_key: the public key of the server that made it, in PEM, or several of them, such as that before a
+            rotation and the one after it; None: signatures are not verified, which is a
             defect only if the pack is not as it was made.
         timestamp_roots: certificates of the time-stamp authorities that are trusted, in PEM; a pack without time stamps
             is then a defect. None: time stamps are read and not verified.
@@ -100,11 +105,9 @@ def verify_pack(
         InvalidField: a key or the certificates cannot be read, or an argument is no path.
     """
     pack, signers = as_path(path, "path"), argument_type(Sequence[Path]).convert(signer_keys, "signer_keys")
-    key = None if public_key is None else as_path(public_key, "public_key")
-    keys = () if key is None else (read_key(key),)
-    pems = () if key is None else (key.read_bytes(),)
+    keys = {} if public_key is None else read_public_keys(as_path(public_key, "public_key"))
     roots = () if timestamp_roots is None else read_roots(as_path(timestamp_roots, "timestamp_roots"))
-    return _verified_pack(pack, _Trusted(keys, roots, pems, read_keys(signers)))
+    return _verified_pack(pack, _Trusted(tuple(keys.values()), roots, tuple(keys), read_keys(signers)))
 
 
 def verify_foreign_pack(path: Path, keys: Sequence[Any], max_bytes: int) -> PackVerification:
@@ -124,7 +127,7 @@ def verify_foreign_pack(path: Path, keys: Sequence[Any], max_bytes: int) -> Pack
 def _verified_pack(path: Path, trusted: "_Trusted", max_bytes: int | None = None) -> PackVerification:
     try:
         with path.open("rb") as file:
-            check_directory(file)
+            check_directory(file, is_foreign=max_bytes is not None)
             with zipfile.ZipFile(file) as opened:
                 return _Verifier(opened, file, trusted, max_bytes).run()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -157,7 +160,9 @@ class _Verifier:
 
     def __init__(self, pack: zipfile.ZipFile, file: IO[bytes], trusted: _Trusted, max_bytes: int | None) -> None:
         self._pack, self._file_bytes, self._trusted, self._max_bytes = pack, file, trusted, max_bytes
+        self._max_unsigned = MAX_TEXT_BYTES if max_bytes is None else MAX_FOREIGN_BYTES
         self._names = [one.filename for one in pack.infolist()]
+        self._sorted = sorted(self._names)
         self._known = set(self._names)
         self._defects: list[str] = []
         self._digests: dict[str, str] = {}
@@ -204,7 +209,7 @@ class _Verifier:
         return None
 
     def _manifest(self) -> dict[str, Any]:
-        manifest: dict[str, Any] = json.loads(self._text(MANIFEST, MAX_UNSIGNED_BYTES))
+        manifest: dict[str, Any] = json.loads(self._text(MANIFEST, self._max_unsigned))
         if manifest["format"] != FORMAT:
             raise DefectError(f"has the format {manifest['format']!r}; this verifies {FORMAT}")
         if not all(isinstance(one, str) for one in manifest["versions"]):
@@ -224,7 +229,7 @@ class _Verifier:
     def _signature(self, manifest: dict[str, Any]) -> str:
         statement, key_id = self._opened(ENVELOPE, STATEMENT_TYPE)
         subjects = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
-        actual = hashlib.sha256(self._text(MANIFEST, MAX_UNSIGNED_BYTES)).hexdigest()
+        actual = hashlib.sha256(self._text(MANIFEST, self._max_unsigned)).hexdigest()
         if subjects.get(MANIFEST) != actual:
             raise DefectError(f"signs another manifest than {MANIFEST}, whose SHA-256 is {actual}")
         if set(subjects) - {MANIFEST} != set(manifest["versions"]):
@@ -270,7 +275,7 @@ class _Verifier:
         """Return what an envelope of the pack says, and the id of the key; without a key it is not verified."""
         if name not in self._known:
             raise DefectError("is missing")
-        envelope = self._text(name, MAX_UNSIGNED_BYTES)
+        envelope = self._text(name, self._max_unsigned)
         check_written(envelope)
         if self._trusted.keys or self._max_bytes is not None:
             return verified(envelope, kind, self._trusted.keys)
@@ -329,7 +334,9 @@ class _Verifier:
     def _file_signatures(self, name: str) -> None:
         """Check the signatures over a version's files."""
         folder, trusted = name.removesuffix(VERSION), self._trusted
-        signatures = self._attempt(name, lambda: FileSignatures(self._pack, folder, json.loads(self._text(name))))
+        names = self._sorted[bisect_left(self._sorted, folder) : bisect_left(self._sorted, f"{folder}{LAST_CHARACTER}")]
+        made = partial(FileSignatures, self._pack, folder, names)
+        signatures = self._attempt(name, lambda: made(json.loads(self._text(name))))
         if signatures:
             by_server, by_signer = signatures.by_server(trusted.server_keys), signatures.by_signer(trusted.signer_keys)
             self._attempt(folder + SERVER_SIGNATURE, lambda: self._signatures.extend(by_server))

@@ -23,20 +23,24 @@ END64 = struct.Struct("<4sQ2H2L4Q")
 """The record before the end of a ZIP file with larger numbers (4.3.14)."""
 LOCATOR = struct.Struct("<4sLQL")
 """The record between these two (4.3.15)."""
-MAX_FILES = 50_000
-MAX_DIRECTORY_BYTES = 8 << 20
-"""The directory is held in memory, and is not verified before it is read."""
+MAX_FILES, MAX_DIRECTORY_BYTES = 1_000_000, 256 << 20
+"""Of a pack: the directory is held in memory, and is not verified before it is read."""
+MAX_FOREIGN_FILES, MAX_FOREIGN_DIRECTORY_BYTES = 50_000, 8 << 20
+"""The same where anybody may have sent it."""
 LARGE = (1 << 31) - 1
 """Above this, numbers are also written in 8 bytes: sizes and places of files behind their names, others in `END64`."""
+MAX_NUMBER, MAX_SHORT_NUMBER = 0xFFFFFFFF, 0xFFFF
+"""The largest in a field of 4 and of 2 bytes, also in place of a larger one."""
 UTF8_NAME = 0x800
 """The flag of a name with other characters than ASCII."""
 
 
-def check_directory(file: IO[bytes]) -> None:
+def check_directory(file: IO[bytes], is_foreign: bool) -> None:
     """Refuse a directory that is too large to be read.
 
     Args:
         file: the bytes of a ZIP file, open for reading.
+        is_foreign: whether anybody may have sent it.
 
     Raises:
         zipfile.BadZipFile: it is, or there is none at the end.
@@ -50,7 +54,8 @@ def check_directory(file: IO[bytes]) -> None:
         raise zipfile.BadZipFile("it does not end with the record of its directory")
     if found[END64.size :].startswith(b"PK\x06\x07"):
         *_, number, length, _ = END64.unpack(found[: END64.size])
-    if number > MAX_FILES or length > MAX_DIRECTORY_BYTES:
+    files, bytes_ = (MAX_FOREIGN_FILES, MAX_FOREIGN_DIRECTORY_BYTES) if is_foreign else (MAX_FILES, MAX_DIRECTORY_BYTES)
+    if number > files or length > bytes_:
         raise zipfile.BadZipFile(f"its directory has {number:,} files in {length:,} bytes, which is too large")
 
 
@@ -68,7 +73,7 @@ def structure_defects(opened: zipfile.ZipFile, file: IO[bytes]) -> Iterator[str]
     for info in infos:
         method = zipfile.ZIP_STORED if info is infos[-1] else zipfile.ZIP_DEFLATED
         same = (_common(info), info.compress_type) == (_common(infos[0]), method)
-        if not same or info.comment or info.extra != _extra(info) or not _is_described(info, file):
+        if not same or info.comment or info.extra != large_numbers(info) or not _is_described(info, file):
             yield f"{info.filename}: its entry in the ZIP's directory was changed"
     if infos and not _is_last_intact(infos, file):
         yield f"{infos[-1].filename}: its header in the ZIP was changed"
@@ -144,26 +149,37 @@ def _local(info: zipfile.ZipInfo, file: IO[bytes]) -> _Local | None:
 def _is_end_intact(opened: zipfile.ZipFile, file: IO[bytes]) -> bool:
     """Compare the lengths in the last entry, and the records behind the directory, with its entries."""
     begin, infos = opened.start_dir, opened.infolist()
-    lengths = [(len(info.filename.encode()), len(_extra(info)), 0) for info in infos]
+    lengths = [(len(info.filename.encode()), len(large_numbers(info)), 0) for info in infos]
     length = sum(ENTRY.size + name + extra for name, extra, _ in lengths)
     file.seek(max(0, begin + length - ENTRY.size - sum(lengths[-1])))
     last = ENTRY.unpack(file.read(ENTRY.size).ljust(ENTRY.size))
     file.seek(begin + length)
-    expected = _end(len(infos), length, begin)
+    expected = end_records(len(infos), length, begin)
     return last[-7:-4] == lengths[-1] and file.read(len(expected) + 1) == expected
 
 
-def _extra(info: zipfile.ZipInfo) -> bytes:
-    """Return what an entry has behind its name: the numbers that are too large for their fields (4.5.3)."""
+def large_numbers(info: zipfile.ZipInfo) -> bytes:
+    """Return what the entry of a file has behind its name: the numbers that are too large for their fields (4.5.3).
+
+    Args:
+        info: the file.
+    """
     sizes = [info.file_size, info.compress_size] if max(info.file_size, info.compress_size) > LARGE else []
     large = [*sizes, *([info.header_offset] if info.header_offset > LARGE else [])]
     return struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large) if large else b""
 
 
-def _end(number: int, length: int, begin: int) -> bytes:
-    """Return the records behind a directory of so many entries and bytes that begins at a place."""
-    short = END.pack(b"PK\x05\x06", 0, 0, number, number, length, min(begin, 0xFFFFFFFF), 0)
-    if begin <= LARGE:
+def end_records(number: int, length: int, begin: int) -> bytes:
+    """Return the records behind a directory.
+
+    Args:
+        number: the number of its entries.
+        length: their bytes.
+        begin: the place at which it begins.
+    """
+    counted, placed = min(number, MAX_SHORT_NUMBER), min(begin, MAX_NUMBER)
+    short = END.pack(b"PK\x05\x06", 0, 0, counted, counted, min(length, MAX_NUMBER), placed, 0)
+    if number <= MAX_SHORT_NUMBER and max(begin, length) <= LARGE:
         return short
     long = END64.pack(b"PK\x06\x06", END64.size - 12, 45, 45, 0, 0, number, number, length, begin)
     return long + LOCATOR.pack(b"PK\x06\x07", 0, begin + length, 1) + short

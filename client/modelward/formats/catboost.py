@@ -246,10 +246,8 @@ def _categories(name: str, column: Array) -> Array:
         InvalidField: one is missing, or is a number with a fraction.
     """
     if (gone := missing_in(column)).any():
-        row = int(gone.argmax())
-        why = (
-            f"has no {name!r} in row {row}; CatBoost has no missing categories: send the text that was used in training"
-        )
+        row = f" in row {gone.argmax()}" if len(gone) > 1 else ""  # A row alone may be another one of a larger table.
+        why = f"has no {name!r}{row}; CatBoost has no missing categories: send the text that was used in training"
         raise InvalidField(FieldViolation("data", why))
     if kind_of(column) is not Kind.NUMBER or column.dtype.kind != "f":
         return column

@@ -39,7 +39,7 @@ from modelward_server.drift.queries import scores_until
 from modelward_server.drift.reports import ReportFilter, list_reports
 from modelward_server.evidence.bom import bill_of_materials
 from modelward_server.evidence.log_tree import LogTree
-from modelward_server.evidence.states import Extent, State, state_of
+from modelward_server.evidence.states import Extent, State, extent_in, state_of
 from modelward_server.lifecycle.drills import DrillFilter, list_drills
 from modelward_server.lifecycle.engine_periods import list_periods
 from modelward_server.lifecycle.reviews import list_reviews
@@ -78,6 +78,7 @@ def contents_of(session: Session, tree: LogTree, ref: VersionRef, extent: Extent
     Raises:
         ModelNotFound, VersionNotFound: it does not exist, or did not at that time.
     """
+    extent = extent_in(session, ref.model, extent)
     version = state_of(session, extent).version(ref)
     folder = f"versions/{ref.model}/{ref.version}"
     texts = dict(_texts(session, tree, version, extent))

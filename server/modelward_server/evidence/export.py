@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -54,6 +56,7 @@ class EvidenceExport:
         tree: the Merkle tree over the audit log.
         signer: the server's key; None if it has none.
         authority: stamps what is signed with the time; None for no time stamps.
+        spool: the folder of temporary files.
     """
 
     ledger: Ledger
@@ -61,6 +64,7 @@ class EvidenceExport:
     tree: LogTree
     signer: EvidenceSigner | None
     authority: TimestampAuthority | None
+    spool: Path
 
     def head(self, session: Session, size: int) -> LogHeadRecord:
         """Return the head over the first records."""
@@ -85,15 +89,15 @@ class EvidenceExport:
         """
         extent, head, refs = self._begin(wanted)
         about = {"as_of": extent.at.isoformat(), "with_files": wanted.with_files}
-        writer = PackWriter(head, about, self.signer, self.authority)
-        yield from writer.begin()
-        for ref in refs:
-            with self.ledger.reading() as session:
-                contents = contents_of(session, self.tree, ref, extent)
-            yield from writer.texts(contents)
-            if wanted.with_files:
-                yield from self._files(writer, contents)
-        yield from writer.finish()
+        with closing(PackWriter(head, about, self.signer, self.authority, self.spool)) as writer:
+            yield from writer.begin()
+            for ref in refs:
+                with self.ledger.reading() as session:
+                    contents = contents_of(session, self.tree, ref, extent)
+                yield from writer.texts(contents)
+                if wanted.with_files:
+                    yield from self._files(writer, contents)
+            yield from writer.finish()
 
     def _begin(self, wanted: Wanted) -> tuple[Extent, LogHeadRecord, Sequence[VersionRef]]:
         with self.ledger.reading() as session:

@@ -13,6 +13,8 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import modelward
@@ -32,7 +34,9 @@ from modelward.evidence.layout import (
 )
 from modelward_server.evidence.contents import VersionContents
 from modelward_server.evidence.signing import EvidenceSigner
+from modelward_server.evidence.spool import Spool
 from modelward_server.evidence.timestamps import TimestampAuthority
+from modelward_server.evidence.zip_directory import ZipDirectory
 
 PIECE = 1 << 20
 """The size of the pieces in which a pack is returned."""
@@ -107,13 +111,14 @@ def unsigned(payload: bytes, kind: str) -> bytes:
 
 
 class PackWriter:
-    """Writes one pack.
+    """Writes one pack; it is closed at the end.
 
     Args:
         head: the head of the audit log.
         about: what the pack is about, for the manifest.
         signer: the server's key; None: the pack is not signed.
         authority: stamps what is signed with the time; None: no time stamps.
+        folder: for temporary files: what has a line for each file of the pack does not fit into memory.
     """
 
     def __init__(
@@ -122,17 +127,20 @@ class PackWriter:
         about: dict[str, Any],
         signer: EvidenceSigner | None,
         authority: TimestampAuthority | None,
+        folder: Path,
     ) -> None:
         self._head, self._about, self._signer, self._authority = head, about, signer, authority
         self._output = _Output()
         self._zip = zipfile.ZipFile(self._output, "w", zipfile.ZIP_DEFLATED)
-        self._files: list[dict[str, Any]] = []
-        self._subjects: list[dict[str, Any]] = []
+        self._directory = ZipDirectory(Spool(folder))
+        self._files = Spool(folder)
+        """What the manifest lists."""
+        self._versions: list[tuple[str, str]] = []
+        """Names and digests of the versions."""
 
     def texts(self, contents: VersionContents) -> Iterator[bytes]:
         """Write what is on record about a version."""
-        version = contents.version
-        self._subjects.append({"name": str(version.ref), "digest": {"sha256": version.digest}})
+        self._versions.append((str(contents.version.ref), contents.version.digest))
         for path, text in contents.texts.items():
             yield from self.add(f"{contents.folder}/{path}", [text])
 
@@ -145,7 +153,9 @@ class PackWriter:
                 size += len(chunk)
                 file.write(chunk)
                 yield from self._output.take(PIECE)
-        self._files.append({"path": path, "sha256": digest.hexdigest(), "size": size})
+        self._directory.take_from(self._zip)
+        listed = canonical_json({"path": path, "sha256": digest.hexdigest(), "size": size})
+        self._files.add(b"," + listed if self._files.number else listed)
 
     def begin(self) -> Iterator[bytes]:
         """Write the head of the log.
@@ -164,49 +174,73 @@ class PackWriter:
         Raises:
             StoreUnavailable: the time-stamp authority does not answer.
         """
-        manifest = canonical_json(self._manifest())
-        self._write(MANIFEST, manifest)
-        unlisted = {ENVELOPE: self._enveloped(self._statement(manifest), STATEMENT_TYPE)}
+        manifest = hashlib.sha256()
+        with self._zip.open(_entry(MANIFEST), "w", force_zip64=True) as file:
+            for part in self._manifest():
+                manifest.update(part)
+                file.write(part)
+                yield from self._output.take(PIECE)
+        unlisted = {ENVELOPE: self._enveloped(self._statement(manifest.hexdigest()), STATEMENT_TYPE)}
         if self._authority:
             unlisted[TIMESTAMP] = self._authority.stamp(unlisted[ENVELOPE])
         for path, content in unlisted.items():
             self._write(path, content)
         # Not compressed: a compressed file has bits that do not count, and it is the only one that is not signed.
         self._write(SEAL, self._enveloped(self._seal(unlisted), STATEMENT_TYPE), zipfile.ZIP_STORED)
-        self._zip.close()
-        yield from self._output.take(0)
+        yield from self._end()
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        self._directory.close()
+        self._files.close()
 
     def _write(self, path: str, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> None:
         with self._zip.open(_entry(path, method), "w", force_zip64=True) as file:
             file.write(content)
 
+    def _end(self) -> Iterator[bytes]:
+        """Write the directory, and return the rest; the ZIP file is not closed, as it would write its own."""
+        self._directory.take_from(self._zip)
+        for piece in self._directory.pieces(self._output.total):
+            self._output.write(piece)
+            yield from self._output.take(PIECE)
+        yield from self._output.take(0)
+
     def _enveloped(self, payload: bytes, kind: str) -> bytes:
         """Return a signed envelope, or without a key one without signatures."""
         return self._signer.envelope(payload, kind).encode() if self._signer else unsigned(payload, kind)
 
-    def _manifest(self) -> dict[str, Any]:
-        return {
+    def _manifest(self) -> Iterator[bytes]:
+        """Yield the manifest as canonical JSON, which has the fields of an object in the order of their names."""
+        fields = {
             "format": FORMAT,
             "made_at": datetime.now(UTC).isoformat(),
             "made_by": f"modelward {modelward.__version__}",
-            "versions": [subject["name"] for subject in self._subjects],
-            "files": sorted(self._files, key=lambda file: str(file["path"])),
+            "versions": [name for name, _ in self._versions],
             **self._about,
         }
+        written = {name: [canonical_json(value)] for name, value in fields.items()}
+        values: dict[str, Iterable[bytes]] = {**written, "files": chain([b"["], self._files.pieces(), [b"]"])}
+        for place, name in enumerate(sorted(values)):
+            yield b"%s%s:" % (b"," if place else b"{", canonical_json(name))
+            yield from values[name]
+        yield b"}"
 
-    def _statement(self, manifest: bytes) -> bytes:
-        """Return an in-toto statement about the manifest and the versions' digests."""
+    def _statement(self, manifest: str) -> bytes:
+        """Return an in-toto statement about the manifest, by its SHA-256, and the versions' digests."""
         predicate = {"records": self._head.records, "root": self._head.root.hex(), **self._about}
-        return _statement([_subject(MANIFEST, manifest), *self._subjects], PREDICATE_TYPE, predicate)
+        subjects = [_subject(*named) for named in ((MANIFEST, manifest), *self._versions)]
+        return _statement(subjects, PREDICATE_TYPE, predicate)
 
     def _seal(self, unlisted: Mapping[str, bytes]) -> bytes:
         """Return an in-toto statement about all bytes so far, and the files that the manifest cannot list."""
         predicate = {"bytes": self._output.total, "sha256": self._output.digest.hexdigest()}
-        return _statement([_subject(*file) for file in unlisted.items()], SEAL_PREDICATE_TYPE, predicate)
+        subjects = [_subject(name, hashlib.sha256(content).hexdigest()) for name, content in unlisted.items()]
+        return _statement(subjects, SEAL_PREDICATE_TYPE, predicate)
 
 
-def _subject(name: str, content: bytes) -> dict[str, Any]:
-    return {"name": name, "digest": {"sha256": hashlib.sha256(content).hexdigest()}}
+def _subject(name: str, sha256: str) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": sha256}}
 
 
 def _statement(subjects: Sequence[dict[str, Any]], kind: str, predicate: dict[str, Any]) -> bytes:

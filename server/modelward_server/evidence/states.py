@@ -41,7 +41,7 @@ class Extent:
     records: int
     at: datetime
     is_past: bool
-    """Whether somebody asked for that time; otherwise it is now."""
+    """Whether something may have changed since; otherwise it is now."""
 
 
 class State(Protocol):
@@ -67,8 +67,14 @@ class State(Protocol):
         """Return the findings about a model and its versions, the newest first."""
 
 
+def extent_in(session: Session, model: str, extent: Extent) -> Extent:
+    """Return the extent as a transaction sees it: it is past if the model was changed since, as in a long export."""
+    later = select(AuditRow.sequence).where(AuditRow.model == model, AuditRow.sequence > extent.records).limit(1)
+    return replace(extent, is_past=extent.is_past or session.scalar(later) is not None)
+
+
 def state_of(session: Session, extent: Extent) -> State:
-    """Return what is on record now, or what was at the time that somebody asked for."""
+    """Return what is on record now, or what was at a past time."""
     return PastState(session, extent) if extent.is_past else PresentState(session, extent)
 
 

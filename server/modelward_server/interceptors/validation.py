@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -13,6 +13,7 @@ from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField, Mes
 from modelward.shared.retry import SEND_SMALLER
 from modelward_server.interceptors.access_log import adopt_request_id
 from modelward_server.interceptors.base import Behavior, Call, Interceptor
+from modelward_server.interceptors.text_validation import invalid_texts
 from modelward_server.interceptors.timestamp_validation import invalid_times
 
 MESSAGE_LIMIT = 4 << 20
@@ -147,7 +148,7 @@ def check_message(message: Message) -> None:
     violations = _validator.collect_violations(message)
     if violations:
         raise InvalidField(*map(_describe, violations[:MAX_VIOLATIONS]))
-    invalid = list(islice(invalid_times(message), MAX_VIOLATIONS))
+    invalid = list(islice(chain(invalid_times(message), invalid_texts(message)), MAX_VIOLATIONS))
     if invalid:
         raise InvalidField(*invalid)
 

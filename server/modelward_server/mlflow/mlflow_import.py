@@ -18,7 +18,7 @@ from modelward_server.lifecycle.promotion import in_production, move
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import NewVersion, register
 from modelward_server.mlflow.registry import SAME_MEANING, ForeignVersion
-from modelward_server.storage.tables import VersionRow
+from modelward_server.storage.tables import ModelRow, VersionRow
 
 Value = TypeVar("Value")
 
@@ -92,10 +92,22 @@ def new_version(foreign: ForeignVersion, files: Sequence[ArtifactFile]) -> NewVe
     )
 
 
-def adopt(session: Session, foreign: ForeignVersion, new: NewVersion, actor: ActorContext) -> AdoptedVersion:
-    """Register a version whose files are stored, and move it to its stage; not where another is in production.
+def stage_here(session: Session, foreign: ForeignVersion) -> Stage:
+    """Return the stage that an import gives a version: its own, or training where it may not enter that one.
 
-    Nor is it moved to a stage for which the model's policy asks for approvals, which nobody has given here.
+    It may not replace the version in production here, nor enter a stage for which the model's policy asks for
+    approvals, which nobody has given here.
+    """
+    if session.get(ModelRow, foreign.model) is None:  # The import creates it, without a policy.
+        return foreign.stage
+    if foreign.stage is Stage.PRODUCTION and in_production(session, foreign.model) is not None:
+        return Stage.TRAINING
+    asked = required_functions(session, get_policy(session, foreign.model), foreign.stage)
+    return Stage.TRAINING if asked else foreign.stage
+
+
+def adopt(session: Session, foreign: ForeignVersion, new: NewVersion, actor: ActorContext) -> AdoptedVersion:
+    """Register a version whose files are stored, and move it to its stage, as far as `stage_here` allows.
 
     Args:
         session: the transaction.
@@ -106,10 +118,8 @@ def adopt(session: Session, foreign: ForeignVersion, new: NewVersion, actor: Act
     version = register(session, new, actor)
     row = version_row(session, VersionRef(version.model, version.version))
     row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
-    # An import must not change the version in production here.
-    occupied = foreign.stage is Stage.PRODUCTION and in_production(session, row.model) is not None
-    asked = required_functions(session, get_policy(session, row.model), foreign.stage)
-    if foreign.stage is not Stage.TRAINING and not occupied and not asked:
-        move(session, row, foreign.stage, f"adopted from MLflow's version {foreign.mlflow_version}", actor)
+    stage = stage_here(session, foreign)
+    if stage is not Stage.TRAINING:
+        move(session, row, stage, f"adopted from MLflow's version {foreign.mlflow_version}", actor)
     reason = new.trial.reason if new.trial else ""
     return AdoptedVersion(foreign.model, foreign.mlflow_version, version.version, Stage(row.stage), not_tried=reason)

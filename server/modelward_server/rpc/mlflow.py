@@ -17,7 +17,7 @@ from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.lifecycle.versions import NewVersion, get_version, prepare_registration
 from modelward_server.mlflow.mirror_task import MirrorTask
-from modelward_server.mlflow.mlflow_import import adopt, fitting, is_known, new_version, problem_of
+from modelward_server.mlflow.mlflow_import import adopt, fitting, is_known, new_version, problem_of, stage_here
 from modelward_server.mlflow.registry import SAME_MEANING, ForeignVersion, MlflowRegistry
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.runtime.retries import log_once
@@ -123,7 +123,8 @@ class MlflowServicer(LifecycleServiceServicer):
             return _adopted_to_proto(left)
         kept, left_out = fitting(foreign)
         if request.dry_run:
-            return _adopted_to_proto(replace(left, left_out=left_out))
+            stage = await self._unit_of_work.read(partial(stage_here, foreign=kept))
+            return _adopted_to_proto(replace(left, stage=stage, left_out=left_out))
         new = await self._unit_of_work.executors.remote.run(self._copied, kept)
 
         def change(session: Session, actor: ActorContext) -> pb.AdoptedVersion:

@@ -175,19 +175,22 @@ async def _scores(scoring: Scoring, table: _Table) -> Sequence[pb.VersionScores]
 
 async def _score(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[pb.VersionScores, Run]:
     try:
-        run, failed, seconds = await _predict(scoring, model, table)
+        run, answer = await _answer(scoring, model, table)
     except ModelwardError as error:
         await scoring.log.failed(table.call, model.version, error)
         raise
-    options = table.options
-    if options.observe:
-        check_numeric(run)
-    made = scores_to_proto, model.version, run, failed, seconds, options.top_k
-    answer = await in_thread_if_many(scoring.executors, run, *made)
-    if options.observe:
+    if table.options.observe:
         at = datetime.now(UTC)
         scoring.records.observe(ScoredRows(model.version.ref, table.call.rows.columns, table.ids, run, at))
     return answer, run
+
+
+async def _answer(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[Run, pb.VersionScores]:
+    run, failed, seconds = await _predict(scoring, model, table)
+    if table.options.observe:
+        check_numeric(run)
+    made = scores_to_proto, model.version, run, failed, seconds, table.options.top_k
+    return run, await in_thread_if_many(scoring.executors, run, *made)
 
 
 async def _predict(scoring: Scoring, model: LoadedModel, table: _Table) -> tuple[Run, Mapping[int, str], float]:

@@ -30,6 +30,10 @@ PROGRAMS = {
     "try": "modelward_server.sandbox.trial_process",
     "score": "modelward_server.sandbox.scoring_process",
 }
+ANSWERS_CALLS = "score"
+"""The program whose results calls wait for; the others run at a lower priority."""
+LOWER_PRIORITY = 5
+"""Nice value of the others: they get a third of the time of a process that answers calls, where both want all of it."""
 REQUEST_BYTES = 1 << 16
 MAX_DESCRIPTORS = 1 << 16
 HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
@@ -99,6 +103,8 @@ def _become_model(conversation: int, program: str, folder: Path, readable: Seque
 
 
 def _run(program: str, folder: Path, readable: Sequence[Path], answers: BinaryIO) -> None:
+    if program != ANSWERS_CALLS:
+        _lower_priority()
     os.chdir(folder)
     job = json.loads((folder / "job.json").read_text())
     try:
@@ -107,6 +113,14 @@ def _run(program: str, folder: Path, readable: Sequence[Path], answers: BinaryIO
         answers.write(json.dumps({"failure": f"could not be confined: {error}"}).encode() + b"\n")
         return
     importlib.import_module(PROGRAMS[program]).main(job, folder, answers)
+
+
+def _lower_priority() -> None:
+    """Let trials, comparisons and replays delay neither the server nor the processes that answer calls."""
+    os.nice(LOWER_PRIORITY)
+    # Where the kernel groups processes by session, a nice value counts within the session only; this is the group's.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(LOWER_PRIORITY))
 
 
 def _budget(job: Mapping[str, Any], folder: Path) -> Budget:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from modelward.errors import FailedPrecondition
+from modelward.evidence.pem import pem_blocks
 
 CURVES = {"secp256r1", "secp384r1", "secp521r1"}
 """P-256, P-384 and P-521, as the specification of model signatures allows."""
@@ -40,7 +41,8 @@ class TrustedSigners:
     """The signers in files and folders, which are read at each use: a change of trust needs no restart.
 
     Args:
-        places: files of public keys or certificates in PEM, and folders of such files named `*.pem`.
+        places: files of public keys or certificates in PEM, one or several in each, and folders of such files named
+            `*.pem`.
     """
 
     def __init__(self, places: Sequence[str]) -> None:
@@ -75,7 +77,11 @@ def _files(place: Path) -> Sequence[Path]:
 def _signers(file: Path) -> Sequence[TrustedSigner]:
     try:
         data = file.read_bytes()
-        found = list(_authorities(file.name, data)) if CERTIFICATE in data else [_key(file.name, data)]
+        found = (
+            list(_authorities(file.name, data))
+            if CERTIFICATE in data
+            else [_key(file.name, pem) for pem in pem_blocks(data)]
+        )
     except OSError as error:
         raise SignerUnusable(f"the trusted signer {file} cannot be read: {error.strerror}") from None
     except ValueError as error:
