@@ -3,6 +3,7 @@
 import ctypes.util
 import os
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -55,7 +56,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     no difference to the database, and the sync client is derived from the async one: only tests of the clients
     themselves try both. In the folders of `STORE_LITTLE` nothing is tried on PostgreSQL. Tests marked `weekly` are left
     out unless their file is named. `MODELWARD_TEST_SCALE=full` tries these too, and all four pairs everywhere.
+
+    Files begin with those whose tests take longest, so that no worker is left alone with one of them at the end: first
+    those of processes, then by the number of their tests.
     """
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.parent.name not in ("demo", "system"), -sizes[item.path]))
     if FULL:
         return
     left_out = [item for item in items if not _is_tried(item)]
