@@ -127,12 +127,12 @@ async def test_of_rows_without_an_answer_none_is_ranked(scorer: AsyncClient) -> 
 @pytest.mark.system
 async def test_columns_that_cannot_be_sent_are_left_out(scorer: AsyncClient) -> None:
     version = await in_production(scorer, NUMBER)
-    noted = ROWS.assign(notes=[{"seen": True}] * len(ROWS))
+    noted = ROWS.assign(notes=pd.Series([{"seen": True}] * len(ROWS), dtype=object))
     expected = NUMBER.predict(ROWS)
     np.testing.assert_allclose((await scorer.score(version.model, noted)).predictions, expected, rtol=1e-12)
     [streamed] = await collect(scorer.score_stream(version.model, [noted]))
     np.testing.assert_allclose(streamed.predictions, expected, rtol=1e-12)
-    needed = ROWS.assign(a=[{"seen": True}] * len(ROWS))
+    needed = ROWS.assign(a=pd.Series([{"seen": True}] * len(ROWS), dtype=object))
     with pytest.raises(errors.InvalidField, match=r"(?s)has no column 'a'.*data\['a'\]"):
         await scorer.score(version.model, needed)
     with pytest.raises(errors.InvalidField, match=r"(?s)has no column 'a'.*data\['a'\]"):

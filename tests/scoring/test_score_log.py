@@ -282,7 +282,7 @@ async def test_an_answer_of_too_many_numbers_is_logged_as_failed_by_every_method
     monkeypatch.setattr(scoring_limits, "MAX_NUMBERS", len(ROWS) - 1)
     with pytest.raises(errors.LimitReached, match="the answer would have 6 numbers"):
         await scorer.score(name, ROWS)
-    tensors = {column: (ROWS[column].to_numpy(), "FP64") for column in ROWS}
+    tensors = {str(column): (ROWS[column].to_numpy(), "FP64") for column in ROWS}
     assert "the answer would have 6 numbers" in refusal(inference, request_of(name, tensors)).message
     failed = await logged(scorer, name, 2)
     assert {one.method for one in failed} == {"Score", "ModelInfer"}
