@@ -54,7 +54,7 @@ def check_unit(unit: object, field: str = "unit") -> None:
         field: the name of the argument in error messages.
 
     Raises:
-        InvalidField: the unit is not text of 1 to 256 characters, or has a lone surrogate.
+        InvalidField: the unit is not text of 1 to 256 characters, or has a lone surrogate or the character NUL.
     """
     if not isinstance(unit, str):
         fix = f"is a unit of type {type(unit).__name__}; give it as text, a number as str(number)"
@@ -62,6 +62,8 @@ def check_unit(unit: object, field: str = "unit") -> None:
     if not 0 < len(unit) <= MAX_UNIT_CHARACTERS:
         fix = f"must have from 1 to {MAX_UNIT_CHARACTERS} characters, not {len(unit)}"
         raise InvalidField(FieldViolation(field, fix))
+    if "\0" in unit:
+        raise InvalidField(FieldViolation(field, "must not contain the character NUL (U+0000)"))
     if any("\ud800" <= character <= "\udfff" for character in unit):
         raise InvalidField(FieldViolation(field, "contains a lone surrogate, which is not a character"))
 

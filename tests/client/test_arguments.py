@@ -423,6 +423,8 @@ def test_what_is_given_to_a_result_is_checked_by_its_type(argument: str) -> None
             continue
         if isinstance(wrong, bytes) and argument == "bundle":
             continue
+        if isinstance(wrong, list) and wrong == ["a", 1] and argument == "version of a result":
+            continue  # A version, as a list.
         with pytest.raises(errors.InvalidField) as refused:
             OF_RESULTS[argument](wrong)
         assert refused.value.violations[0].field == argument.partition(" ")[0]

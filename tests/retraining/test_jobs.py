@@ -155,7 +155,7 @@ async def test_a_held_job_is_refused_to_others(client: AsyncClient, name: str) -
 
 async def test_a_model_that_is_not_due_has_no_job(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
-    with pytest.raises(errors.NotDue, match="request it with RequestRetraining") as caught:
+    with pytest.raises(errors.NotDue, match="request it with request_retraining") as caught:
         await client.lease_job(name, holder="trainer-1")
     assert caught.value.metadata == {"model": name}
     assert await collect(client.list_jobs(name)) == []

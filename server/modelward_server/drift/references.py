@@ -206,7 +206,7 @@ def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
     version = version_row(session, ref)
     row = session.get(ReferenceRow, (ref.model, ref.version, name or DEFAULT_REFERENCE))
     if row is None:
-        has = f"it has {', '.join(version.references)}" if version.references else "set one (SetReference)"
+        has = f"it has {', '.join(version.references)}" if version.references else "set one with SetReference"
         missing = name or DEFAULT_REFERENCE
         raise ReferenceNotFound(
             f"{ref} has no reference {missing!r}; {has}", model=ref.model, version=ref.version, reference=missing

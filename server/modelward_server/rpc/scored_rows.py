@@ -77,7 +77,7 @@ def check_observable(chosen: ChosenVersions, options: pb.ScoringOptions, ids: Se
     if len(ids) != rows:
         raise InvalidField(FieldViolation("ids", f"has {len(ids)} for {rows} rows; send one for each row"))
     for version in (model.version for model in chosen.models if not model.names):
-        fix = f"is set, but {version} has no default reference to compare with; set one (SetReference)"
+        fix = f"is set, but {version} has no default reference to compare with; set one with SetReference"
         raise InvalidField(FieldViolation("options.observe", fix))
 
 
