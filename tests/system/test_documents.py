@@ -79,6 +79,9 @@ NOT_RUN = {
     ),
     "console         the registry in a browser, a client of the contract": "the picture of the layers",
     "$ modelward watch spx-direction": "runs until Ctrl-C; tests/cli/test_watch.py runs such commands",
+    '$ modelward drills start spx-direction --reason "yearly test of the kill switch"': (
+        "fails where no engine runs; tests/cli/test_drills.py runs such commands"
+    ),
     "modelward serve --console-port 50062": "takes the ports; tests/console starts such servers",
     "modelward console --server localhost:50061": "takes the port; tests/console serves the same",
     "mlflow ui --backend-store-uri sqlite:///my-registry/mlflow.db": "MLflow's own; test_demo.py reads the same",

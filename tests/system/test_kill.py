@@ -83,7 +83,6 @@ def _killed_and_asked_again(registry: Registry, at: str, request: Any) -> Any:
 
 
 @in_turn(REGISTER)
-@pytest.mark.weekly("postgresql")
 def test_registration_is_whole_and_happens_once(registry: Registry, at: str, tmp_path: Path) -> None:
     _register(registry, at, tmp_path)
 
@@ -114,7 +113,6 @@ def test_mlflow_gets_its_tables_whole(tmp_path: Path) -> None:
 
 
 @in_turn(PROMOTE)
-@pytest.mark.weekly("postgresql")
 def test_promotion_is_whole_and_happens_once(registry: Registry, at: str) -> None:
     _prepare(registry, f"promote-{_name(at)}")
     _promote(registry, at)
@@ -157,7 +155,7 @@ def network(registry: Registry) -> Iterator[FlakyProxy]:
     network.close()
 
 
-@pytest.mark.weekly("sqlite")
+@pytest.mark.weekly("postgresql")
 def test_killed_at_any_instant(registry: Registry, network: FlakyProxy, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     for version in range(1, VERSIONS + 1):
