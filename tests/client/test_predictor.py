@@ -26,6 +26,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from modelward.errors import InvalidField
 from modelward.formats.predictor import Predictor, estimator_predictor
+from modelward.shared.model_files import saved
 from tests.support.booster_models import store
 from tests.support.format_models import FRAME, MODELS, TARGET
 
@@ -152,3 +153,13 @@ def test_a_column_without_any_value_is_missing_whatever_its_type(empty: Any) -> 
     predictor = estimator_predictor(HistGradientBoostingRegressor(max_iter=5).fit(rows.to_numpy(), rows.x), None)
     expected = predictor.predict({"x": [np.nan] * 2, "y": [0.0, 1.0]})
     np.testing.assert_array_equal(predictor.predict({"x": empty, "y": [0.0, 1.0]}), expected)
+
+
+def test_a_model_whose_class_has_no_module_is_predicted_with() -> None:
+    made: dict[str, Any] = {}
+    exec("Own = type('Own', (), {'predict': lambda self, rows: rows[:, 0]})", made)  # noqa: S102 - as a pickle may
+    model = made["Own"]()
+    assert not hasattr(type(model), "__module__")
+    assert estimator_predictor(model, None).predict(np.ones((2, 1))).tolist() == [1.0, 1.0]
+    with pytest.raises(InvalidField, match="Own is not a path"), saved(model):
+        pass

@@ -95,7 +95,7 @@ class Filler:
     def engines(self, name: str, versions: int) -> None:
         for number in range(self.random.randint(0, 4)):
             failure = LoadFailure(self.random.randint(1, versions), "no library") if self.chance(0.3) else None
-            silence = timedelta(seconds=self.random.choice([1, 60, 7200, 10**7]))
+            silence = timedelta(seconds=self.random.choice([1, 60, 7200, 2 * 10**6]))
             version = VersionRef(name, self.random.randint(1, versions))
             self.client.report_active(version, engine=f"engine-{number}", silent_after=silence, failure=failure)
 

@@ -299,7 +299,7 @@ def test_services_that_are_not_ours_end_with_a_status_too(
         def get(self, *_: object) -> Any:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(server.app._health, "_server_status", Cancelled())
+    monkeypatch.setattr(server.app._health, "_states", Cancelled({"": 1}))
     monkeypatch.setattr(reflection.ReflectionServicer, "_list_services", broken)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
     with grpc.insecure_channel(server.target) as channel:

@@ -113,3 +113,12 @@ class Format(Protocol):
             file_name: the file's name beside the file `MLmodel`.
             framework: what `save` returned.
         """
+
+
+def package_of(kind: type) -> str:
+    """Return the outermost package that defines a class; empty for one that was made without a module.
+
+    Args:
+        kind: any class, such as one that a pickle has brought.
+    """
+    return str(getattr(kind, "__module__", "")).partition(".")[0]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward.formats.base import package_of
 from modelward.formats.outputs import Outputs, label_array, numbers
 from modelward.formats.predictor import Predictor
 from modelward.signature import ClassLabel, ColumnKind, Signature
@@ -27,7 +28,7 @@ def is_of(model: object, library: str) -> bool:
         library: the name of its package.
     """
     kind = type(model)
-    is_own = kind.__module__.partition(".")[0] == library
+    is_own = package_of(kind) == library
     return is_own and (kind.__name__ == "Booster" or (hasattr(kind, "fit") and hasattr(kind, "get_params")))
 
 

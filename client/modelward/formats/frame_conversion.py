@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from modelward.formats.base import package_of
+
 
 def converts_frames(model: Any) -> bool:
     """Return whether a model predicts the same of a matrix as of a frame of floats, whose checks take milliseconds.
@@ -12,7 +14,7 @@ def converts_frames(model: Any) -> bool:
     Args:
         model: a fitted estimator, or another object.
     """
-    if not type(model).__module__.startswith("sklearn."):
+    if package_of(type(model)) != "sklearn":
         return False
     if type(model).__name__ == "Pipeline":
         return all(converts_frames(step) for _, step in model.steps)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from modelward.formats.base import MlflowFlavor
+from modelward.formats.base import MlflowFlavor, package_of
 from modelward.formats.onnx_predictor import OnnxModel, OnnxPredictor
 from modelward.formats.onnx_structure import check_confined
 from modelward.formats.predictor import Predictor
@@ -28,7 +28,7 @@ class OnnxFormat:
 
     def takes(self, model: object) -> bool:
         """Take the messages of the `onnx` package."""
-        return type(model).__module__.startswith("onnx") and hasattr(model, "SerializeToString")
+        return package_of(type(model)) == "onnx" and hasattr(model, "SerializeToString")
 
     def save(self, model: Any, path: Path) -> str:
         """Save a graph."""

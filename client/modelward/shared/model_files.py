@@ -20,6 +20,7 @@ from modelward.errors import (
     UntrustedTypesWarning,
 )
 from modelward.formats import Format, format_of_file, format_of_object, formats
+from modelward.formats.base import package_of
 from modelward.lifecycle import ArtifactFile, ModelVersion
 from modelward.shared.manifest import check_names
 from modelward.signature import Signature
@@ -99,7 +100,7 @@ def _format_of(model: object) -> Format:
 
 def _onnx_helper(model: object) -> str:
     """Return the function of `modelward.onnx_export` for a module of PyTorch or a result of statsmodels, or nothing."""
-    modules = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
+    modules = {package_of(kind) for kind in type(model).__mro__}
     return next((f"from_{name}" for name in ("torch", "statsmodels") if name in modules), "")
 
 

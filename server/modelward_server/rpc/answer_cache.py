@@ -1,9 +1,7 @@
 """Answers that are served again, without a query or a thread, while nothing was committed to the ledger."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
@@ -43,7 +41,6 @@ class KeptReads(Generic[AnyKey, Value]):
     def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
         self._unit_of_work = unit_of_work
         self._kept: dict[AnyKey, _Kept[Value]] = {}
-        self._reading: dict[tuple[AnyKey, State], asyncio.Task[tuple[Value, datetime]]] = {}
 
     async def read(
         self,
@@ -67,24 +64,10 @@ class KeptReads(Generic[AnyKey, Value]):
         known = self._kept.get(key)
         if known is not None and known.state == state and datetime.now(UTC) < known.until:
             return known.value
-        read = partial(work.analyse, query) if analyses else partial(work.read, query, urgent=urgent)
-        if state is None:
-            return (await read())[0]
-        value, until = await self._shared(key, state, read)
-        if is_kept(value):
+        value, until = await (work.analyse(query) if analyses else work.read(query, urgent=urgent))
+        if state is not None and is_kept(value):
             keep(self._kept, key, _Kept(state, until, value))
         return value
-
-    async def _shared(
-        self, key: AnyKey, state: State, read: Callable[[], Coroutine[Any, Any, tuple[Value, datetime]]]
-    ) -> tuple[Value, datetime]:
-        """Read once for all calls that come while the ledger is in one state: after a change there may be many."""
-        place = key, state
-        if place not in self._reading:
-            task = self._reading[place] = asyncio.create_task(read())
-            task.add_done_callback(lambda _: self._reading.pop(place))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # Its calls may have gone.
-        return await asyncio.shield(self._reading[place])
 
 
 class AnswerCache:
