@@ -425,7 +425,7 @@ def test_what_is_larger_than_it_says_is_not_unpacked(there: There, tmp_path: Pat
     pack = tmp_path / "lying.zip"
     with zipfile.ZipFile(pack, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("manifest.json", b"[" * (32 << 20))
-    assert "manifest.json: has more than 16777216 bytes" in verify_pack(pack).defects
+    assert "manifest.json: has more than 16777216 bytes" in verify_foreign_pack(pack, [], 64 << 20).defects
 
 
 def test_of_a_file_no_more_is_unpacked_than_its_manifest_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

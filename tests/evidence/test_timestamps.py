@@ -21,6 +21,7 @@ from modelward.evidence.timestamp import TimestampError, read_roots, read_timest
 from modelward.evidence.verify import PackVerification, verify_pack
 from modelward_server.evidence import timestamps
 from modelward_server.evidence.signing import EvidenceSigner
+from modelward_server.rpc.evidence import MAX_EXPORTS_OF_CLIENT
 from modelward_server.settings import Settings
 from tests.evidence.test_pack import names_of, rewritten, write_key
 from tests.support.running_server import RunningServer
@@ -247,8 +248,9 @@ def test_statistics_do_not_wait_for_an_authority(
         return stamp(self, content)
 
     monkeypatch.setattr(timestamps.TimestampAuthority, "stamp", waits)
-    with ThreadPoolExecutor(12) as pool:
-        exports = [pool.submit(stamped.client.export_evidence, "spx/1", tmp_path / f"{i}.zip") for i in range(12)]
+    with ThreadPoolExecutor(MAX_EXPORTS_OF_CLIENT) as pool:
+        paths = [tmp_path / f"{i}.zip" for i in range(MAX_EXPORTS_OF_CLIENT)]
+        exports = [pool.submit(stamped.client.export_evidence, "spx/1", path) for path in paths]
         try:
             eventually(lambda: executors.evidence.outstanding == len(exports))
             assert executors.compute.outstanding == 0
