@@ -321,8 +321,9 @@ def test_pages_tell_neither_names_nor_numbers_of_what_one_may_not_see(busy: Runn
     while page := ask(busy, method, asked, desk):
         entries = page.ListFields()[0][1] if page.ListFields() else []
         assert len(entries) == 1 or method == "ListFirings"
-        assert "ndx" not in str(page)
         asked.page_token, pages = page.next_page_token, pages + 1
+        page.ClearField("next_page_token")  # Letters that look random may be any; it is looked at above.
+        assert "ndx" not in str(page)
         if not asked.page_token:
             break
     assert pages
