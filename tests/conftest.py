@@ -98,8 +98,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Run whatever stands in files that are named, marked `system` or not, and let no worker wait for a disk.
 
-    A third of the time would go to flushing files to disk, which matters to no test: none cuts the power, and what a
-    killed process has written stays. Where Debian's `libeatmydata1` is installed, workers start with it.
+    A test that promotes has files flushed to disk about a hundred times, for milliseconds each, and none needs it: no
+    test cuts the power, and what a killed process has written stays. So workers start with Debian's `libeatmydata1`
+    where that is installed.
     """
     if library := ctypes.util.find_library("eatmydata"):
         os.environ.setdefault("LD_PRELOAD", library)
