@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     those of processes, then by the number of their tests.
     """
     sizes = Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.path.parent.name not in ("demo", "system"), -sizes[item.path]))
+    items.sort(key=lambda item: (item.path.parent.name not in ("demo", "mlflow", "system"), -sizes[item.path]))
     if FULL:
         return
     left_out = [item for item in items if not _is_tried(item)]
@@ -89,10 +89,14 @@ def _is_tried(item: pytest.Item) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start no workers for the tests of one file, or else one more than cores: some test waits at any time."""
+    """Start no workers for the tests of one file, or else more than cores: some test waits at any time.
+
+    Of those of processes, a quarter do.
+    """
     if len(named_files(config)) == 1:
         return 0
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1
+    waiting = 2 if config.option.markexpr == "system" else 1
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + waiting
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -68,6 +68,7 @@ async def strict(server: RunningServer, tmp_path: Path) -> AsyncIterator[AsyncCl
 
 
 @pytest.mark.system  # Waits for a model that hangs.
+@pytest.mark.weekly
 async def test_a_model_that_goes_wild_is_its_own_row(strict: AsyncClient, name: str) -> None:
     for model in (quick(), endless(), crashing()):
         await strict.register(name, model)

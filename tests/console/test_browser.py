@@ -215,6 +215,7 @@ def test_the_slider_tells_what_was_in_production(context: BrowserContext) -> Non
     ],
     ids=["light", "dark"],
 )
+@pytest.mark.weekly("dark")
 def test_axe_finds_nothing_and_every_page_fits_its_window(
     world: World, faults: list[str], scheme: Literal["light", "dark"], width: int, pages: slice
 ) -> None:

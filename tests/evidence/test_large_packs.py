@@ -37,6 +37,7 @@ def test_the_memory_for_a_pack_hardly_grows_with_its_versions(tmp_path: Path) ->
     assert (many - few) / 1_000 < 8_000, "bytes for each version: what is signed of it, and nothing of its files"
 
 
+@pytest.mark.weekly
 def test_a_pack_of_more_files_than_two_bytes_count_verifies(tmp_path: Path) -> None:
     pack = tmp_path / "pack.zip"
     write(pack, 4_400)

@@ -98,6 +98,7 @@ def client(kept: Kept, tmp_path: Path) -> Iterator[Client]:
     running.stop()
 
 
+@pytest.mark.weekly("file")
 def test_the_mirror_goes_on_when_mlflow_is_back(
     client: Client,
     kept: Kept,
