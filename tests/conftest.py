@@ -91,7 +91,7 @@ def _is_tried(item: pytest.Item) -> bool:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Start no workers for the tests of one file, or else more than cores: some test waits at any time.
 
-    Of those of processes, a quarter do.
+    Tests of processes wait more than others.
     """
     if len(named_files(config)) == 1:
         return 0
