@@ -89,14 +89,10 @@ def _is_tried(item: pytest.Item) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start no workers for the tests of one file, or else more than cores: some test waits at any time.
-
-    Tests of processes wait more than others.
-    """
+    """Start no workers for the tests of one file, or else one more than cores: some test waits at any time."""
     if len(named_files(config)) == 1:
         return 0
-    waiting = 2 if config.option.markexpr == "system" else 1
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + waiting
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
