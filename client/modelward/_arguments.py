@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 from modelward._argument_types import ArgumentType, parameter_types
@@ -56,22 +56,26 @@ def _checked(method: Callable[..., Any], arguments: Collection[str]) -> Callable
     @functools.wraps(method)
     async def later(*args: Any, **kwargs: Any) -> Any:
         bound = converted(args, kwargs)
-        try:
+        with _naming(arguments):
             return await method(*bound.args, **bound.kwargs)
-        except InvalidField as error:
-            name_arguments(error, arguments)
-            raise
 
     @functools.wraps(method)
     def now(*args: Any, **kwargs: Any) -> Any:
         bound = converted(args, kwargs)
-        try:
+        with _naming(arguments):
             return _named(method(*bound.args, **bound.kwargs), arguments)
-        except InvalidField as error:
-            name_arguments(error, arguments)
-            raise
 
     return later if inspect.iscoroutinefunction(method) else now
+
+
+@contextmanager
+def _naming(arguments: Collection[str]) -> Iterator[None]:
+    """Let errors of the server name these arguments."""
+    try:
+        yield
+    except InvalidField as error:
+        name_arguments(error, arguments)
+        raise
 
 
 def _named(result: Any, arguments: Collection[str]) -> Any:
@@ -85,21 +89,15 @@ def _named(result: Any, arguments: Collection[str]) -> Any:
 
 
 def _iterated(items: Iterator[Any], arguments: Collection[str]) -> Iterator[Any]:
-    try:
+    with _naming(arguments):
         yield from items
-    except InvalidField as error:
-        name_arguments(error, arguments)
-        raise
 
 
 async def _iterated_later(items: AsyncGenerator[Any, Any], arguments: Collection[str]) -> AsyncIterator[Any]:
     async with aclosing(items):
-        try:
+        with _naming(arguments):
             async for item in items:
                 yield item
-        except InvalidField as error:
-            name_arguments(error, arguments)
-            raise
 
 
 def _convert(arguments: dict[str, Any], types: Mapping[str, ArgumentType]) -> None:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -14,7 +13,6 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     rule,
-    run_state_machine_as_test,
 )
 
 from modelward import Client, PromotionPolicy, RequiredApproval, errors
@@ -22,7 +20,7 @@ from modelward.governance import Approval
 from modelward.lifecycle import TransitionResult
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
-from tests.support.desk import FILE, PEOPLE, Desk, numbers
+from tests.support.desk import FILE, PEOPLE, Desk, numbers, run_on
 
 FUNCTIONS = ["trading", "risk", "compliance", "validation"]
 REGISTRANTS = {1: "quant", 2: "trader", 3: "junior"}
@@ -182,11 +180,4 @@ def check_independent(approval: Approval, functions: tuple[str, ...], registrant
 
 @pytest.mark.system
 def test_no_order_of_calls_goes_around_the_approvals(desk: Desk) -> None:
-    class OnDesk(Approvals):
-        pass
-
-    OnDesk.desk = desk
-    slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    run_state_machine_as_test(
-        OnDesk, settings=settings(max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=slow)
-    )
+    run_on(desk, Approvals, examples=8)

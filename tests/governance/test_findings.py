@@ -7,14 +7,13 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
 
 from modelward import Finding, FindingSeverity, FindingState, PromotionPolicy, Stage, errors
 from modelward.lifecycle import GateResult
 from modelward_server.lifecycle.finding_gates import finding_gate
-from tests.support.desk import FILE, PEOPLE, Desk
+from tests.support.desk import FILE, PEOPLE, Desk, run_on
 
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 WHY = "it passed its tests"
@@ -277,11 +276,4 @@ def independent(finding: Finding) -> set[str]:
 @pytest.mark.system
 @pytest.mark.weekly
 def test_no_order_of_calls_promotes_past_a_blocking_finding(desk: Desk) -> None:
-    class OnDesk(Findings):
-        pass
-
-    OnDesk.desk = desk
-    slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    run_state_machine_as_test(
-        OnDesk, settings=settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=slow)
-    )
+    run_on(desk, Findings, examples=12)

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from modelward.caller import Role
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.interceptors import client_limits
-from modelward_server.settings import Settings
 from tests.security.test_tokens import GRPCURL, token_of
-from tests.support.running_server import RunningServer
+from tests.support.running_server import RunningServer, servers_in
 from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.system  # Each test starts a server with limits, and waits for them.
@@ -33,13 +32,7 @@ Serve = Callable[..., RunningServer]
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start servers with the limits that a test needs."""
-    with ExitStack() as stack:
-
-        def start(**settings: Any) -> RunningServer:
-            running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", **settings))
-            stack.callback(running.stop)
-            return running
-
+    with servers_in(tmp_path / "data") as start:
         yield start
 
 

@@ -1,19 +1,16 @@
 """Limits of the engines that clients report, whose names they may make up."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from modelward import Client, errors
 from modelward.caller import Role
 from modelward_server.lifecycle import engine_limits
-from modelward_server.settings import Settings
 from tests.security.test_tokens import token_of
-from tests.support.running_server import RunningServer
+from tests.support.running_server import RunningServer, servers_in
 
 pytestmark = pytest.mark.system  # Starts servers.
 
@@ -22,13 +19,7 @@ Serve = Callable[..., RunningServer]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    with ExitStack() as stack:
-
-        def start(**settings: Any) -> RunningServer:
-            running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", **settings))
-            stack.callback(running.stop)
-            return running
-
+    with servers_in(tmp_path / "data") as start:
         yield start
 
 

@@ -6,6 +6,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
 from modelward import Client, PromotionPolicy, RequiredApproval, Stage
 from modelward.caller import Role
 from modelward_server.security import grants
@@ -63,3 +66,12 @@ def running_desk(folder: Path, **settings: Any) -> Iterator[Desk]:
     for client in desk.clients.values():
         client.close()
     desk.running.stop()
+
+
+def run_on(desk: Desk, machine: type[RuleBasedStateMachine], examples: int) -> None:
+    """Try orders of calls of 25 steps, by a state machine that finds the desk in its class."""
+    slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+    run_state_machine_as_test(
+        type("OnDesk", (machine,), {"desk": desk}),
+        settings=settings(max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=slow),
+    )

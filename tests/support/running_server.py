@@ -2,7 +2,11 @@
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 from modelward_server.app import App
 from modelward_server.settings import Settings
@@ -35,3 +39,16 @@ class RunningServer:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
+
+
+@contextmanager
+def servers_in(data_dir: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Give a function that starts a server with settings; all that it started stop with the block."""
+    with ExitStack() as stack:
+
+        def start(**settings: Any) -> RunningServer:
+            running = RunningServer(Settings(port=0, data_dir=data_dir, **settings))
+            stack.callback(running.stop)
+            return running
+
+        yield start
